@@ -1,0 +1,45 @@
+# The installed tree beside the programs themselves (brood_programs.cmake), and the Debian package.
+
+install(FILES ${PROJECT_BINARY_DIR}/bin/brood-python DESTINATION bin)
+install(DIRECTORY python/brood DESTINATION lib/brood/python
+  FILES_MATCHING PATTERN "*.py" PATTERN __pycache__ EXCLUDE)
+install(FILES packaging/man/brood.1 packaging/man/brood-python.1 packaging/man/broodd.1
+  DESTINATION share/man/man1)
+install(FILES packaging/completion/brood DESTINATION share/bash-completion/completions)
+install(FILES packaging/completion/brood RENAME brood-python
+  DESTINATION share/bash-completion/completions)
+install(FILES LICENSE NOTICE DESTINATION share/doc/brood)
+install(FILES packaging/debian/copyright DESTINATION share/doc/brood)
+
+# systemd wants an absolute path, and the prefix may be chosen as late as at installation. CPack
+# installs into a directory of its own first; its packages are for /usr.
+install(CODE "
+  set(bindir \"\${CMAKE_INSTALL_PREFIX}/bin\")
+  if(bindir MATCHES /_CPack_Packages/)
+    set(bindir /usr/bin)
+  endif()
+  configure_file(${PROJECT_SOURCE_DIR}/packaging/systemd/broodd.service.in
+    ${PROJECT_BINARY_DIR}/systemd/broodd.service @ONLY)")
+install(FILES packaging/systemd/broodd.socket ${PROJECT_BINARY_DIR}/systemd/broodd.service
+  DESTINATION lib/systemd/user)
+
+# --- cpack -G DEB ---------------------------------------------------------------------------------
+set(CPACK_PACKAGE_NAME brood)
+set(CPACK_PACKAGE_VENDOR "The brood authors")
+set(CPACK_PACKAGE_CONTACT "The brood authors <maintainers@brood.invalid>")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "drop-in python3 that starts from a warm interpreter")
+set(CPACK_PACKAGE_DESCRIPTION
+  "brood keeps Python interpreters warm, with the modules that programs import already loaded,
+and hands out forks of them: a program starts in about the time of /bin/true and behaves as
+under python3. When in doubt, the real python3 is executed.")
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SECTION python)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "python3 (>= 3.9)")
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS "bash-completion")
+set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA
+  ${PROJECT_SOURCE_DIR}/packaging/debian/postinst ${PROJECT_SOURCE_DIR}/packaging/debian/prerm)
+set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
+include(CPack)
