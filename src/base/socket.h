@@ -1,0 +1,39 @@
+// Unix stream sockets: connect, listen, frames of bytes with descriptors. Any process.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+
+namespace brood {
+
+// The kernel's SCM_MAX_FD: descriptors in one message.
+inline constexpr size_t kMaxDescriptors = 253;
+
+// A full backlog makes connect() wait: at most `timeout_ms`, which then also bounds each send; 0:
+// without end.
+Result<Fd> connect_unix(const std::string& path, int timeout_ms = 0);
+// Binds and listens. The caller made sure that the directory belongs to the user alone.
+Result<Fd> listen_unix(const std::string& path, int backlog);
+
+// The peer's user id, as the kernel recorded it at connect().
+Result<unsigned> peer_uid(int socket);
+
+// Sends all bytes; the descriptors travel with the first one. EPIPE is an error, never a signal.
+Result<void> send_all(int socket, std::string_view bytes, std::span<const int> descriptors = {});
+
+// Appends what one recvmsg brings (at most `most` bytes) to `bytes`, and received descriptors
+// (close-on-exec) to `descriptors`. Returns the count of bytes, 0 at the end of the stream.
+Result<size_t> receive_some(int socket, size_t most, std::string& bytes,
+                            std::vector<Fd>& descriptors);
+
+// Sets SO_SNDTIMEO or SO_RCVTIMEO.
+void set_timeout(int socket, int option, int milliseconds);
+
+}  // namespace brood

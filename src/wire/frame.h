@@ -1,0 +1,78 @@
+// Frames: how every native connection of brood is cut into messages. Pure.
+//
+//   frame := length:u32 type:u16 version:u16 payload[length]      little-endian
+//
+// docs/protocol.md is normative; tests/vectors holds golden frames.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace brood {
+
+inline constexpr uint16_t kProtocolVersion = 1;
+inline constexpr size_t kFrameHeader = 8;  // bytes
+// A request carries argv and the environment block; Linux allows a quarter of an 8 MiB stack for
+// both (2 MiB), and raises it with the stack limit up to 6 MiB. Larger requests take the cold way.
+inline constexpr uint32_t kMaxFramePayload = 8u << 20;
+
+enum class FrameType : uint16_t {
+  // client <-> worker, on an environment's socket
+  kRun = 1,       // client: RunRequest, with descriptors
+  kAccepted = 2,  // worker: Accepted; user code runs only after this
+  kRefused = 3,   // worker: Refused; nothing ran
+  kExited = 4,    // worker or zygote: Exited
+  kStopped = 5,   // zygote: Stopped (job control)
+  // client or tool <-> daemon, on the daemon's socket
+  kWarm = 16,      // Launch: prepare this environment; no answer
+  kWarmWait = 17,  // the same; answered by kWarmed when it is ready or has failed
+  kWarmed = 18,    // Warmed
+  kCommand = 19,   // a MessagePack map {"command": ...}
+  kReply = 20,     // a MessagePack map
+  // daemon <-> zygote, on the zygote's control socket
+  kPrepare = 32,        // daemon: ZygoteSpec
+  kReady = 33,          // zygote: ZygoteReady
+  kFailed = 34,         // zygote: ZygoteFailed
+  kStale = 35,          // zygote: ZygoteStale; it accepts nobody any more
+  kWorkerStarted = 36,  // zygote: WorkerEvent
+  kWorkerEnded = 37,    // zygote: WorkerEvent
+  kRetire = 38,         // daemon: finish the running programs, accept nobody, leave
+};
+
+struct FrameHeader {
+  uint32_t length = 0;
+  FrameType type = FrameType::kRun;
+  uint16_t version = kProtocolVersion;
+};
+
+std::string encode_frame(FrameType type, std::string_view payload);
+
+// `bytes` holds at least kFrameHeader. Fails on a length over kMaxFramePayload and on another
+// version.
+Result<FrameHeader> decode_header(std::string_view bytes);
+
+struct FrameView {
+  FrameHeader header;
+  std::string_view payload;
+};
+
+// Takes frames off the front of a stream: append what arrives to buffer(), then call next() until
+// it is kPartial.
+class FrameParser {
+ public:
+  enum class Step { kFrame, kPartial, kMalformed };
+  std::string& buffer() { return buffer_; }
+  // The view stays valid until the next call.
+  Step next(FrameView& frame);
+  const std::string& error() const { return error_; }
+
+ private:
+  std::string buffer_;
+  size_t consumed_ = 0;
+  std::string error_;
+};
+
+}  // namespace brood
