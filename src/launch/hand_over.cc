@@ -1,0 +1,143 @@
+#include "launch/hand_over.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+
+#include "base/socket.h"
+#include "launch/process_state.h"
+#include "launch/shadow.h"
+#include "launch/trace.h"
+#include "wire/frame.h"
+
+namespace brood {
+namespace {
+
+// A spare answers in well under a millisecond, a busy zygote in a few. One that is stopped or
+// swapped out must not hold a program up for long.
+constexpr int kAnswerTimeoutMs = 500;
+
+// Descriptors in the order of the message: the working directory, then every open one.
+struct Luggage {
+  Fd cwd;
+  std::vector<int> descriptors;
+};
+
+// Out of the way of descriptors that the caller closed: what is written to "stderr" must not end in
+// a socket.
+Fd above_standard(Fd fd) {
+  return fd.get() <= STDERR_FILENO ? duplicate_above(fd.get(), STDERR_FILENO + 1) : std::move(fd);
+}
+
+Result<Luggage> pack_descriptors(RunRequest& request) {
+  Result<std::vector<uint32_t>> numbers = open_descriptors();
+  if (!numbers) return numbers.error();
+  if (numbers->size() + 1 > kMaxDescriptors)
+    return Error{std::to_string(numbers->size()) + " descriptors are open; a message carries " +
+                 std::to_string(kMaxDescriptors)};
+  Luggage luggage;
+  luggage.cwd = above_standard(Fd(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)));
+  if (!luggage.cwd) return sys_error("open the working directory");
+  luggage.descriptors.push_back(luggage.cwd.get());
+  for (uint32_t number : *numbers)
+    luggage.descriptors.push_back(static_cast<int>(number));
+  request.descriptor_numbers = std::move(*numbers);
+  return luggage;
+}
+
+bool wait_readable(int socket, int milliseconds) {
+  pollfd item{socket, POLLIN, 0};
+  int rc;
+  do {
+    rc = poll(&item, 1, milliseconds);
+  } while (rc < 0 && errno == EINTR);
+  return rc > 0;
+}
+
+// A zygote that somebody stopped would hold the descriptors that were sent to it, and so whoever
+// waits for the end of this program's output.
+void wake_zygote(int socket) {
+  ucred listener{};
+  socklen_t size = sizeof listener;
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &listener, &size) == 0 && listener.pid > 1)
+    kill(listener.pid, SIGCONT);
+}
+
+// Reads until the first answer is whole. An acknowledgement that loses the race with the time-out
+// cannot happen: after shutdown() the worker's send fails, and what was sent before it is still
+// read here.
+FrameParser::Step first_answer(int socket, FrameParser& parser, FrameView& frame) {
+  bool gave_up = false;
+  std::vector<Fd> none;
+  for (;;) {
+    const FrameParser::Step step = parser.next(frame);
+    if (step != FrameParser::Step::kPartial) return step;
+    if (!gave_up && !wait_readable(socket, kAnswerTimeoutMs)) {
+      shutdown(socket, SHUT_RD);
+      gave_up = true;
+      wake_zygote(socket);
+    }
+    Result<size_t> got = receive_some(socket, 4096, parser.buffer(), none);
+    if (!got || *got == 0) return FrameParser::Step::kPartial;
+  }
+}
+
+class BlockedSignals {
+ public:
+  BlockedSignals() {
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before_);
+  }
+  ~BlockedSignals() { sigprocmask(SIG_SETMASK, &before_, nullptr); }
+  BlockedSignals(const BlockedSignals&) = delete;
+  BlockedSignals& operator=(const BlockedSignals&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
+}  // namespace
+
+NotRun hand_over(const Plan& plan, const std::string& socket_path) {
+  RunRequest request = plan.request;
+  Result<Luggage> luggage = pack_descriptors(request);
+  if (!luggage) return {luggage.error().message};
+  const std::string payload = encode(request);
+  if (payload.size() > kMaxFramePayload) return {"the arguments and variables are too long"};
+  Result<Fd> socket = connect_unix(socket_path, kAnswerTimeoutMs);
+  if (!socket) {
+    const int why = socket.error().code;
+    const bool none = why == ENOENT || why == ECONNREFUSED;
+    return {none ? "no zygote has this environment yet" : socket.error().message, true};
+  }
+  *socket = above_standard(std::move(*socket));
+  if (!*socket) return {sys_error("move a descriptor").message};
+  BlockedSignals blocked;
+  const Result<void> sent =
+      send_all(socket->get(), encode_frame(FrameType::kRun, payload), luggage->descriptors);
+  if (!sent) return {sent.error().message, true};
+  FrameParser parser;
+  FrameView frame;
+  if (first_answer(socket->get(), parser, frame) != FrameParser::Step::kFrame)
+    return {"no spare answered", true};
+  if (frame.header.type == FrameType::kRefused) {
+    Result<Refused> refused = decode_refused(frame.payload);
+    return {refused ? refused->reason : refused.error().message};
+  }
+  if (frame.header.type != FrameType::kAccepted) return {"the spare died before it began", true};
+  Result<Accepted> accepted = decode_accepted(frame.payload);
+  if (!accepted) return {accepted.error().message};
+  trace("warm: worker " + std::to_string(accepted->pid));
+  luggage->cwd.reset();
+  shadow(std::move(*socket), static_cast<pid_t>(accepted->pid), std::move(parser));
+}
+
+}  // namespace brood
