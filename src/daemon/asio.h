@@ -1,0 +1,11 @@
+// Boost.Asio, whose names meet the macro of base/require.h. Everybody here includes it from this
+// file.
+#pragma once
+
+#pragma push_macro("require")
+#undef require
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#pragma pop_macro("require")
