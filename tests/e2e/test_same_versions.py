@@ -1,4 +1,7 @@
-"""The same programs under every other CPython of this machine: one extension module serves them all."""
+"""The same programs under every other CPython of this machine: one extension module serves them all.
+
+Skipped where there is no other, as on a bare Debian.
+"""
 
 import os
 import re
@@ -42,7 +45,7 @@ LEFT_OUT = {"hashlib", "sqlite", "shelve", "subinterpreter"}
 DIFFERENT = {"exit_huge": (3, 12), "exit_object_that_raises": (3, 12), "thread_starts_thread": (3, 12)}
 
 
-@pytest.fixture(scope="module", params=sorted(INTERPRETERS), ids=lambda version: "%d.%d" % version)
+@pytest.fixture(scope="module", params=[pytest.param(version, id="%d.%d" % version) for version in sorted(INTERPRETERS)])
 def versioned(request):
     private = Brood()
     private.version = request.param
