@@ -112,8 +112,12 @@ class Shadow {
   }
 
   void look_at_stderr() {
-    const std::string link = read_link(("/proc/" + std::to_string(worker_) + "/fd/2").c_str());
-    if (link == stderr_link_ || !worker_alive()) {
+    const std::string proc = "/proc/" + std::to_string(worker_);
+    const std::string link = read_link((proc + "/fd/2").c_str());
+    // A process that is killed gives up its memory, then its descriptors, and only then its pidfd
+    // tells. So while it has an executable, what was read of its descriptors was true.
+    const bool certain = !read_link((proc + "/exe").c_str()).empty() && worker_alive();
+    if (link == stderr_link_ || !certain) {
       next_look_ms_ = std::min(2 * next_look_ms_, kLongestLookMs);
     } else {
       stderr_.reset();

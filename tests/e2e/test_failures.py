@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from brood_fixture import TIMEOUT, TRACE
+from mounts import mounted_by_process
 from waiting import DEADLINE, Watched, children, ended, finish, process_state, the_zygote, wait_until, zygotes
 
 pytestmark = pytest.mark.core
@@ -59,15 +60,38 @@ def test_a_zygote_is_killed_while_a_program_runs(brood):
 
 
 def test_a_zygote_and_its_worker_are_killed(brood):
-    # Into a file: who reads a pipe may have seen its end, with the last writer, before the client can tell.
-    with open(brood.work / "err", "wb") as file:
-        program, worker = start(brood, "input()", stderr=file)
+    program, worker = start(brood, "input()")
     os.kill(the_zygote(brood), signal.SIGKILL)
     os.kill(worker, signal.SIGKILL)
-    status, out, _ = finish(program)
-    err = (brood.work / "err").read_bytes()
+    status, out, err = finish(program)
     assert (status, out) == (LOST, b"")
     assert b"lost the program" in err and b"not run a second time" in err
+
+
+def test_a_zygote_and_its_worker_are_killed_and_the_worker_is_slow_to_go(brood, tmp_path):
+    """It has no descriptors any more while one of its files waits to be closed; its stderr must not be taken for closed."""
+    behind, mount = tmp_path / "behind", tmp_path / "mount"
+    behind.mkdir()
+    mount.mkdir()
+    with mounted_by_process(behind, mount) as server:
+        program, worker = start(brood, f"file = open({str(mount / 'file')!r}, 'w'); file.write('x'); file.flush(); print('written', flush=True); input()")
+        assert program.stdout.readline() == b"written\n"
+        with stopped(server.pid):
+            os.kill(the_zygote(brood), signal.SIGKILL)
+            os.kill(worker, signal.SIGKILL)
+            wait_until(lambda: no_descriptors(worker), "the worker to let its descriptors go")
+            time.sleep(0.7)  # the client looks several times
+            assert not ended(worker), "nothing waits for the file system: this test shows nothing"
+        status, out, err = finish(program)
+    assert (status, out) == (LOST, b"")
+    assert b"lost the program" in err
+
+
+def no_descriptors(pid):
+    try:
+        return not os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return True
 
 
 def test_a_zygote_and_its_worker_are_killed_and_a_child_holds_everything(brood):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from brood_fixture import PYTHON, TRACE
+from mounts import mounted_by_process
 from waiting import wait_until, zygotes
 
 SHOW = ["-c", "import state; print(state.VALUE)"]
@@ -117,21 +118,12 @@ def mounted(shared_brood, tmp_path):
     behind, mount = tmp_path / "behind", tmp_path / "mount"
     behind.mkdir()
     mount.mkdir()
-    server = subprocess.Popen(["bindfs", "-f", "-o", "attr_timeout=0,entry_timeout=0", behind, mount],
-                              stderr=subprocess.PIPE)
-    try:
-        wait_until(lambda: os.path.ismount(mount) or server.poll() is not None, "the mount")
-        if server.poll() is not None:
-            pytest.skip(f"no FUSE here: {server.stderr.read().decode()}")
+    with mounted_by_process(behind, mount):
         made = Project(shared_brood, mount)
         made.write("state.py", "VALUE = 'old'\n")
         yield made, behind
         subprocess.run([shared_brood.brood, "env", "retire", "app"], env=shared_brood.environment,
                        capture_output=True, check=False)
-    finally:
-        subprocess.run(["umount", "--lazy", mount], check=False)
-        server.wait(20)
-        server.stderr.close()
 
 
 def test_written_behind_a_mount(mounted):
