@@ -56,7 +56,7 @@ def test_a_zygote_is_killed_while_a_program_runs(brood):
     os.kill(the_zygote(brood), signal.SIGKILL)
     program.stdin.write(b"\n")
     assert finish(program) == (9, b"to the end\n", b"")
-    wait_until(lambda: process_state(worker) == "", "the worker to go")
+    wait_until(lambda: ended(worker), "the worker to go")
 
 
 def test_a_zygote_and_its_worker_are_killed(brood):
