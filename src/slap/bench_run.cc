@@ -79,8 +79,9 @@ class Bench {
 
   Result<void> measure() {
     if (home_.path().empty()) return Error{"cannot make a temporary directory"};
-    for (const auto step : {&Bench::warm_latency, &Bench::plain_latency, &Bench::cold_overhead,
-                            &Bench::throughput, &Bench::fork_cost, &Bench::spare_memory})
+    for (const auto step :
+         {&Bench::modules_are_there, &Bench::warm_latency, &Bench::plain_latency,
+          &Bench::cold_overhead, &Bench::throughput, &Bench::fork_cost, &Bench::spare_memory})
       if (Result<void> done = (this->*step)(); !done) return done;
     if (isatty(STDERR_FILENO)) fmt::print(stderr, "\r\x1b[K");
     return {};
@@ -97,6 +98,15 @@ class Bench {
   }
   Command plain(const std::string& code) const {
     return {{options_.python, "-c", code}, home_.environment()};
+  }
+
+  Command cold() const { return plain("import " + join(options_.preload) + "\nprint(1)"); }
+
+  Result<void> modules_are_there() {
+    if (Result<double> took = time(cold(), "1\n"); took) return {};
+    return Error{fmt::format(
+        "{} cannot import {}; --python names another interpreter, --preload other modules",
+        options_.python, join(options_.preload))};
   }
 
   // One timed run, which must end well and print what is expected.
@@ -131,14 +141,13 @@ class Bench {
     const std::vector<std::string> run{"--preload", join(options_.preload), "-c", kPrint};
     if (Result<void> ready = require_warm(run); !ready) return ready;
     const Command nothing{{"/bin/true"}, {}};
-    const Command cold = plain("import " + join(options_.preload) + "\nprint(1)");
     Samples floor, warm_times, cold_times;
     const int cold_every = std::max(1, options_.runs / 20);
     for (int i = 0; i < options_.runs; i++) {
       if (Result<void> done = add(floor, nothing, ""); !done) return done;
       if (Result<void> done = add(warm_times, warm(run), "1\n"); !done) return done;
       if (i % cold_every == 0)
-        if (Result<void> done = add(cold_times, cold, "1\n"); !done) return done;
+        if (Result<void> done = add(cold_times, cold(), "1\n"); !done) return done;
       if (i % 50 == 0) progress(fmt::format("warm runs: {} of {}", i, options_.runs));
     }
     series_["true_us"] = floor.values();
