@@ -69,7 +69,8 @@ void DecodeRequest(benchmark::State& state) {
 }
 BENCHMARK(DecodeRequest);
 
-// connect, a request with four descriptors, and the answer of a thread that only accepts.
+// connect, a request with the working directory, the connection and three descriptors, and the
+// answer of a thread that only accepts.
 void ConnectAndHandOver(benchmark::State& state) {
   char folder[] = "/tmp/brood-bench-XXXXXX";
   require(mkdtemp(folder) != nullptr, "a temporary folder");
@@ -82,18 +83,23 @@ void ConnectAndHandOver(benchmark::State& state) {
       std::string bytes;
       std::vector<Fd> descriptors;
       if (!client || !receive_some(client.get(), 65536, bytes, descriptors)) return;
-      if (descriptors.empty()) return;
-      (void)send_all(client.get(), encode_frame(FrameType::kAccepted, encode(Accepted{1})));
+      if (descriptors.size() < 2) return;
+      (void)send_all(descriptors[1].get(), encode_frame(FrameType::kAccepted, encode(Accepted{1})));
     }
   });
   const std::string frame = encode_frame(FrameType::kRun, encode(make().request));
-  const int descriptors[] = {0, 0, 1, 2};
   for (auto _ : state) {
+    int pair[2];
+    require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0, "a socket pair");
+    const Fd ours(pair[0]);
+    Fd theirs(pair[1]);
     Result<Fd> socket = connect_unix(path);
     std::string answer;
     std::vector<Fd> none;
-    if (!socket || !send_all(socket->get(), frame, descriptors) ||
-        !receive_some(socket->get(), 4096, answer, none))
+    const int descriptors[] = {0, theirs.get(), 0, 1, 2};
+    const bool sent = socket && send_all(socket->get(), frame, descriptors);
+    theirs.reset();
+    if (!sent || !receive_some(ours.get(), 4096, answer, none))
       state.SkipWithError("the hand-over failed");
   }
   if (Result<Fd> last = connect_unix(path)) (void)send_all(last->get(), frame);

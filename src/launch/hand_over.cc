@@ -24,9 +24,12 @@ namespace {
 // swapped out must not hold a program up for long.
 constexpr int kAnswerTimeoutMs = 500;
 
-// Descriptors in the order of the message: the working directory, then every open one.
+// What travels with the request: the working directory, the worker's end of the connection, then
+// every open descriptor.
 struct Luggage {
   Fd cwd;
+  Fd theirs;
+  Fd ours;  // stays: the client's end
   std::vector<int> descriptors;
 };
 
@@ -39,13 +42,19 @@ Fd above_standard(Fd fd) {
 Result<Luggage> pack_descriptors(RunRequest& request) {
   Result<std::vector<uint32_t>> numbers = open_descriptors();
   if (!numbers) return numbers.error();
-  if (numbers->size() + 1 > kMaxDescriptors)
+  if (numbers->size() + 2 > kMaxDescriptors)
     return Error{std::to_string(numbers->size()) + " descriptors are open; a message carries " +
                  std::to_string(kMaxDescriptors)};
   Luggage luggage;
   luggage.cwd = above_standard(Fd(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)));
   if (!luggage.cwd) return sys_error("open the working directory");
-  luggage.descriptors.push_back(luggage.cwd.get());
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+    return sys_error("make a socket pair");
+  luggage.theirs = Fd(pair[0]);
+  luggage.ours = above_standard(Fd(pair[1]));
+  if (!luggage.ours) return sys_error("move a descriptor");
+  luggage.descriptors = {luggage.cwd.get(), luggage.theirs.get()};
   for (uint32_t number : *numbers)
     luggage.descriptors.push_back(static_cast<int>(number));
   request.descriptor_numbers = std::move(*numbers);
@@ -61,30 +70,31 @@ bool wait_readable(int socket, int milliseconds) {
   return rc > 0;
 }
 
-// A zygote that somebody stopped would hold the descriptors that were sent to it, and so whoever
-// waits for the end of this program's output.
-void wake_zygote(int socket) {
-  ucred listener{};
-  socklen_t size = sizeof listener;
-  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &listener, &size) == 0 && listener.pid > 1)
-    kill(listener.pid, SIGCONT);
+// The process that called listen() on the other end of the socket. 0: not known.
+pid_t listener_of(int socket) {
+  ucred credentials{};
+  socklen_t size = sizeof credentials;
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) return 0;
+  return credentials.pid;
 }
 
 // Reads until the first answer is whole. An acknowledgement that loses the race with the time-out
 // cannot happen: after shutdown() the worker's send fails, and what was sent before it is still
-// read here.
-FrameParser::Step first_answer(int socket, FrameParser& parser, FrameView& frame) {
+// read here. A zygote that somebody stopped is continued: it would hold the descriptors that were
+// sent to it, and so whoever waits for the end of this program's output.
+FrameParser::Step first_answer(int connection, pid_t zygote, FrameParser& parser,
+                               FrameView& frame) {
   bool gave_up = false;
   std::vector<Fd> none;
   for (;;) {
     const FrameParser::Step step = parser.next(frame);
     if (step != FrameParser::Step::kPartial) return step;
-    if (!gave_up && !wait_readable(socket, kAnswerTimeoutMs)) {
-      shutdown(socket, SHUT_RD);
+    if (!gave_up && !wait_readable(connection, kAnswerTimeoutMs)) {
+      shutdown(connection, SHUT_RD);
       gave_up = true;
-      wake_zygote(socket);
+      if (zygote > 1) kill(zygote, SIGCONT);
     }
-    Result<size_t> got = receive_some(socket, 4096, parser.buffer(), none);
+    Result<size_t> got = receive_some(connection, 4096, parser.buffer(), none);
     if (!got || *got == 0) return FrameParser::Step::kPartial;
   }
 }
@@ -118,15 +128,16 @@ NotRun hand_over(const Plan& plan, const std::string& socket_path) {
     const bool none = why == ENOENT || why == ECONNREFUSED;
     return {none ? "no zygote has this environment yet" : socket.error().message, true};
   }
-  *socket = above_standard(std::move(*socket));
-  if (!*socket) return {sys_error("move a descriptor").message};
+  const pid_t zygote = listener_of(socket->get());
   BlockedSignals blocked;
   const Result<void> sent =
       send_all(socket->get(), encode_frame(FrameType::kRun, payload), luggage->descriptors);
   if (!sent) return {sent.error().message, true};
+  socket->reset();
+  luggage->theirs.reset();
   FrameParser parser;
   FrameView frame;
-  if (first_answer(socket->get(), parser, frame) != FrameParser::Step::kFrame)
+  if (first_answer(luggage->ours.get(), zygote, parser, frame) != FrameParser::Step::kFrame)
     return {"no spare answered", true};
   if (frame.header.type == FrameType::kRefused) {
     Result<Refused> refused = decode_refused(frame.payload);
@@ -137,7 +148,7 @@ NotRun hand_over(const Plan& plan, const std::string& socket_path) {
   if (!accepted) return {accepted.error().message};
   trace("warm: worker " + std::to_string(accepted->pid));
   luggage->cwd.reset();
-  shadow(std::move(*socket), static_cast<pid_t>(accepted->pid), std::move(parser));
+  shadow(std::move(luggage->ours), zygote, static_cast<pid_t>(accepted->pid), std::move(parser));
 }
 
 }  // namespace brood

@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -43,14 +42,6 @@ constexpr int kLongestLookMs = 1000;
   _exit(128 + signal_number);
 }
 
-// The process that called listen() on the other end of the connection: the zygote.
-pid_t listener_of(int socket) {
-  ucred credentials{};
-  socklen_t size = sizeof credentials;
-  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) return 0;
-  return credentials.pid;
-}
-
 Fd open_pidfd(pid_t pid) { return Fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))); }
 
 bool readable(const Fd& fd) {
@@ -60,12 +51,14 @@ bool readable(const Fd& fd) {
 
 class Shadow {
  public:
-  Shadow(Fd socket, pid_t worker, FrameParser parser)
-      : socket_(std::move(socket)), worker_(worker), parser_(std::move(parser)) {
+  Shadow(Fd connection, pid_t zygote, pid_t worker, FrameParser parser)
+      : connection_(std::move(connection)),
+        worker_(worker),
+        zygote_pid_(zygote),
+        parser_(std::move(parser)) {
     hold_stderr();
     pidfd_ = open_pidfd(worker);
-    zygote_pid_ = listener_of(socket_.get());
-    zygote_ = open_pidfd(zygote_pid_);
+    zygote_ = open_pidfd(zygote);
     sigset_t all;
     sigfillset(&all);
     signals_ = Fd(signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -78,7 +71,7 @@ class Shadow {
       const bool ended = !pidfd_ || readable(pidfd_);
       if (ended) wait_for_last_word();
       pollfd items[] = {
-          {socket_.get(), POLLIN, 0}, {signals_.get(), POLLIN, 0}, {pidfd_.get(), POLLIN, 0}};
+          {connection_.get(), POLLIN, 0}, {signals_.get(), POLLIN, 0}, {pidfd_.get(), POLLIN, 0}};
       if (poll(items, std::size(items), next_look_ms_) < 0 && errno != EINTR) lost();
       if (next_look_ms_ > 0) look_at_stderr();
       if (items[1].revents) forward_signals();
@@ -90,7 +83,7 @@ class Shadow {
   // The program has its own; what it closes must be closed: readers and writers at the other ends
   // wait for that.
   void let_go_of_descriptors() {
-    int kept[] = {socket_.get(), pidfd_.get(), zygote_.get(), signals_.get(), stderr_.get()};
+    int kept[] = {connection_.get(), pidfd_.get(), zygote_.get(), signals_.get(), stderr_.get()};
     std::sort(std::begin(kept), std::end(kept));
     int next = 0;
     for (const int fd : kept) {
@@ -129,17 +122,18 @@ class Shadow {
   // end of the stream alone says nothing: a program may close all its descriptors.
   void receive() {
     std::vector<Fd> none;
-    Result<size_t> got = receive_some(socket_.get(), 4096, parser_.buffer(), none);
-    if (!got || *got == 0) socket_.reset();
+    Result<size_t> got = receive_some(connection_.get(), 4096, parser_.buffer(), none);
+    if (!got || *got == 0) connection_.reset();
   }
 
   [[noreturn]] void wait_for_last_word() {
     const int64_t deadline = monotonic_ns() + kLastWordMs * int64_t{1'000'000};
-    while (socket_) {
+    while (connection_) {
       const bool zygote_gone = !zygote_ || readable(zygote_);
       const int64_t left = zygote_gone ? 0 : (deadline - monotonic_ns()) / 1'000'000;
       // A pidfd of a process that has gone stays readable: it would be reported for ever.
-      pollfd items[] = {{socket_.get(), POLLIN, 0}, {zygote_gone ? -1 : zygote_.get(), POLLIN, 0}};
+      pollfd items[] = {{connection_.get(), POLLIN, 0},
+                        {zygote_gone ? -1 : zygote_.get(), POLLIN, 0}};
       const int ready = poll(items, std::size(items), static_cast<int>(std::max<int64_t>(left, 0)));
       if (items[0].revents) receive();
       read_answers();
@@ -216,13 +210,13 @@ class Shadow {
   // A process group's number is safe to use while its leader has not been reaped.
   bool worker_alive() const { return pidfd_ && !readable(pidfd_); }
 
-  Fd socket_;
+  Fd connection_;
   Fd pidfd_;
   Fd zygote_;
   Fd signals_;
   Fd stderr_;
   pid_t worker_;
-  pid_t zygote_pid_ = 0;
+  pid_t zygote_pid_;
   std::string stderr_link_;
   int next_look_ms_ = -1;  // -1: never
   FrameParser parser_;
@@ -230,8 +224,8 @@ class Shadow {
 
 }  // namespace
 
-void shadow(Fd socket, pid_t worker, FrameParser parser) {
-  Shadow(std::move(socket), worker, std::move(parser)).run();
+void shadow(Fd connection, pid_t zygote, pid_t worker, FrameParser parser) {
+  Shadow(std::move(connection), zygote, worker, std::move(parser)).run();
 }
 
 }  // namespace brood

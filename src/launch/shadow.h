@@ -13,6 +13,6 @@ namespace brood {
 // ended.
 inline constexpr int kStatusUnknown = 125;
 
-[[noreturn]] void shadow(Fd socket, pid_t worker, FrameParser parser);
+[[noreturn]] void shadow(Fd connection, pid_t zygote, pid_t worker, FrameParser parser);
 
 }  // namespace brood

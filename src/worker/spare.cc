@@ -27,11 +27,12 @@ constexpr int kRequestTimeoutMs = 1000;
 struct Client {
   Fd connection;
   RunRequest request;
-  std::vector<Fd> descriptors;  // the working directory, then as in request.descriptor_numbers
+  Fd cwd;
+  std::vector<Fd> descriptors;  // as in request.descriptor_numbers
 };
 
-Result<Client> receive_request(Fd connection) {
-  set_timeout(connection.get(), SO_RCVTIMEO, kRequestTimeoutMs);
+Result<Client> receive_request(const Fd& socket) {
+  set_timeout(socket.get(), SO_RCVTIMEO, kRequestTimeoutMs);
   Client client;
   FrameParser parser;
   FrameView frame;
@@ -39,8 +40,7 @@ Result<Client> receive_request(Fd connection) {
     const FrameParser::Step step = parser.next(frame);
     if (step == FrameParser::Step::kMalformed) return Error{parser.error()};
     if (step == FrameParser::Step::kFrame) break;
-    Result<size_t> got =
-        receive_some(connection.get(), 1 << 16, parser.buffer(), client.descriptors);
+    Result<size_t> got = receive_some(socket.get(), 1 << 16, parser.buffer(), client.descriptors);
     if (!got) return got.error();
     if (*got == 0) return Error{"the client left"};
   }
@@ -48,23 +48,24 @@ Result<Client> receive_request(Fd connection) {
   Result<RunRequest> request = decode_run_request(frame.payload);
   if (!request) return request.error();
   client.request = std::move(*request);
-  if (client.descriptors.size() != client.request.descriptor_numbers.size() + 1)
+  if (client.descriptors.size() != client.request.descriptor_numbers.size() + 2)
     return Error{"another number of descriptors than announced"};
-  client.connection = std::move(connection);
+  client.cwd = std::move(client.descriptors[0]);
+  client.connection = std::move(client.descriptors[1]);
+  client.descriptors.erase(client.descriptors.begin(), client.descriptors.begin() + 2);
   return client;
 }
 
 Client accept_client(int listener) {
   for (;;) {
-    Fd connection(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
-    if (!connection) {
+    const Fd socket(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+    if (!socket) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
       _exit(1);
     }
-    Result<unsigned> uid = peer_uid(connection.get());
+    Result<unsigned> uid = peer_uid(socket.get());
     if (!uid || *uid != geteuid()) continue;
-    if (Result<Client> client = receive_request(std::move(connection)); client)
-      return std::move(*client);
+    if (Result<Client> client = receive_request(socket); client) return std::move(*client);
   }
 }
 
@@ -134,9 +135,9 @@ void become(const SpareContext& context, Client& client, Program& program) {
     refuse(client.connection, "what the environment has loaded changed on disk");
   if (std::string why = foreign_variable(context, request.environment); !why.empty())
     refuse(client.connection, why);
-  Result<void> taken = take_process_state(request.process, client.descriptors[0].get());
+  Result<void> taken = take_process_state(request.process, client.cwd.get());
   if (!taken) refuse(client.connection, taken.error().message);
-  client.descriptors.erase(client.descriptors.begin());
+  client.cwd.reset();
   taken = take_descriptors(std::move(client.descriptors), request.descriptor_numbers,
                            context.kept_descriptors, client.connection);
   if (taken) taken = take_limits(request.process);
@@ -153,8 +154,10 @@ void become(const SpareContext& context, Client& client, Program& program) {
   show_command_line(request.orig_argv, environment);
 }
 
-// The client sends nothing any more, so whatever happens on its connection is its end, and it would
-// have been the program's. The kernel sees to it, also when the zygote is dead.
+// The client sends nothing on this connection, so whatever happens on it is the client's end, which
+// would have been the program's. The kernel sees to it, also when the zygote is dead. The socket of
+// the request would not do: a client that loses its processor inside of its send wakes the receiver
+// only when it goes on, and by then the program may run.
 void die_with_client(int connection, bool on) {
   fcntl(connection, F_SETOWN, getpid());
   fcntl(connection, F_SETSIG, SIGKILL);
