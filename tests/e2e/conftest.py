@@ -1,4 +1,5 @@
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ from launcher import Launcher
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "core: also run with sanitizers")
+    # Under nohup, or in the background of a script, they are ignored, and no shell can trap them again.
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def open_descriptors():

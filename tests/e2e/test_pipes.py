@@ -64,8 +64,8 @@ except KeyboardInterrupt:
     program = launcher.popen("-c", code)
     assert read_line(program.stdout) == b"ready\n"
     program.send_signal(signal.SIGINT)
-    assert program.stdout.read() == b"program interrupted\n"
-    assert program.wait(DEADLINE) == 0
+    assert program.communicate(timeout=DEADLINE)[0] == b"program interrupted\n"
+    assert program.returncode == 0
 
 
 def test_ignored_signals_stay_ignored(launcher):
