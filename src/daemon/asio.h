@@ -2,6 +2,8 @@
 // file.
 #pragma once
 
+#include <utility>  // which Boost 1.74's asio/awaitable.hpp uses and does not include
+
 #pragma push_macro("require")
 #undef require
 #include <boost/asio/io_context.hpp>
