@@ -128,12 +128,15 @@ NotRun hand_over(const Plan& plan, const std::string& socket_path) {
     const bool none = why == ENOENT || why == ECONNREFUSED;
     return {none ? "no zygote has this environment yet" : socket.error().message, true};
   }
+  *socket = above_standard(std::move(*socket));
+  if (!*socket) return {sys_error("move a descriptor").message};
   const pid_t zygote = listener_of(socket->get());
   BlockedSignals blocked;
   const Result<void> sent =
       send_all(socket->get(), encode_frame(FrameType::kRun, payload), luggage->descriptors);
   if (!sent) return {sent.error().message, true};
-  socket->reset();
+  // The socket stays open: to close one while another travels wakes the kernel's garbage collector
+  // (net/unix/garbage.c), which takes the processor from the program.
   luggage->theirs.reset();
   FrameParser parser;
   FrameView frame;
