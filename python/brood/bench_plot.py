@@ -37,7 +37,8 @@ def fork(axes, rows):
     axes.set_xlabel("Python objects in the process, MiB")
     axes.set_ylabel("milliseconds, median")
     axes.set_title("One fork, without and with the image", loc="left", fontsize=11)
-    axes.legend(frameon=False)
+    axes.set_ylim(top=8 * axes.get_ylim()[1])  # room for the legend, which the lines would run through
+    axes.legend(frameon=False, loc="upper left", ncol=2)
 
 
 def main(report_path, out_path):
