@@ -50,9 +50,8 @@ class Client:
     """Has its program's standard input and output as pipes."""
 
     def __init__(self, brood, code):
-        theirs = socket.socketpair()
         with contextlib.ExitStack() as sent:
-            self.connection, connection = theirs
+            self.connection, connection = socket.socketpair()
             sent.callback(connection.close)
             self.connection.settimeout(DEADLINE)
             self.request = socket.socket(socket.AF_UNIX)
