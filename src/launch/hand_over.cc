@@ -26,6 +26,7 @@ constexpr int kAnswerTimeoutMs = 500;
 
 // What travels with the request: the working directory, the worker's end of the connection, then
 // every open descriptor.
+constexpr size_t kMostOpen = kMaxDescriptors - 2;
 struct Luggage {
   Fd cwd;
   Fd theirs;
@@ -42,9 +43,9 @@ Fd above_standard(Fd fd) {
 Result<Luggage> pack_descriptors(RunRequest& request) {
   Result<std::vector<uint32_t>> numbers = open_descriptors();
   if (!numbers) return numbers.error();
-  if (numbers->size() + 2 > kMaxDescriptors)
+  if (numbers->size() > kMostOpen)
     return Error{std::to_string(numbers->size()) + " descriptors are open; a message carries " +
-                 std::to_string(kMaxDescriptors)};
+                 std::to_string(kMostOpen)};
   Luggage luggage;
   luggage.cwd = above_standard(Fd(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)));
   if (!luggage.cwd) return sys_error("open the working directory");
