@@ -359,7 +359,7 @@ sys.exit(3)
     "thread_starts_thread": """
 import threading, time
 def g(): time.sleep(0.02); print('g')
-def f(): time.sleep(0.02); threading.Thread(target=g).start(); print('f')
+def f(): time.sleep(0.02); print('f'); threading.Thread(target=g).start()
 threading.Thread(target=f).start()
 """,
     "daemon_thread": """
