@@ -19,8 +19,8 @@ check_layers() { tools/check_layers.py --self-test && tools/check_layers.py; }
 
 # clang-tidy runs as part of the clang build, so a file is looked at again only when it changed.
 check_tidy() {
-  [[ -f build-clang/build.ninja ]] || cmake --preset clang >/dev/null || return
-  cmake --build build-clang --target product host_libraries -- -k 0
+  [[ -f build-asan-ubsan/build.ninja ]] || cmake --preset asan-ubsan >/dev/null || return
+  cmake --build build-asan-ubsan --target product host_libraries -- -k 0
 }
 
 if [[ ${1:-} == --fix ]]; then

@@ -5,8 +5,8 @@
 #   release  GCC build with -Werror; the thin client is static and has no iostreams
 #   unit     unit tests                       e2e   pytest against the release build
 #   install  `make install` into a scratch prefix and the Debian package
-#   clang    clang build with -Werror, clang-tidy over everything that is shipped
-#   asan     unit tests and core end-to-end tests under AddressSanitizer and UBSan
+#   asan     clang build with -Werror, AddressSanitizer and UBSan; clang-tidy over everything that
+#            is shipped; unit tests and core end-to-end tests with it
 #   fuzz     every fuzz target for FUZZ_SECONDS (default 5) on its corpus
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -157,11 +157,9 @@ package_is_complete() {
     [[ $(BROOD=off build/test-package/root/usr/bin/brood-python -c 'print(6 * 7)') == 42 ]]
 }
 
-section_clang() { check "clang build and clang-tidy" build clang product host_libraries; }
-
 section_asan() {
   local logs=$PWD/build-asan-ubsan/sanitizer-reports
-  check "asan-ubsan build" build asan-ubsan product brood_unit_tests || return
+  check "asan-ubsan build and clang-tidy" build asan-ubsan product host_libraries brood_unit_tests || return
   rm -rf "$logs" && mkdir -p "$logs"
   export UBSAN_OPTIONS=print_stacktrace=1 LSAN_OPTIONS=suppressions=$PWD/tools/lsan.supp
   LSAN_OPTIONS+=:print_suppressions=0
@@ -204,7 +202,7 @@ fuzz_one() {  # fuzz_one <name> <directory for what it finds> [seeds]
 
 # --- run -----------------------------------------------------------------------------------------
 
-all=(style release unit e2e install clang asan fuzz)
+all=(style release unit e2e install asan fuzz)
 for name in "${@:-${all[@]}}"; do
   declare -F "section_$name" >/dev/null || {
     echo "run_tests.sh: no such section: $name (sections: ${all[*]})" >&2 && exit 2

@@ -15,7 +15,10 @@
 namespace brood {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__)
+#if !defined(__has_feature)
+#define __has_feature(name) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)  // GCC, clang
 constexpr bool kSanitized = true;  // terabytes of shadow memory are no image
 #else
 constexpr bool kSanitized = false;
