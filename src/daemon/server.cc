@@ -82,7 +82,7 @@ class Server::Connection final : private FrameStream::Handler, private WarmWaite
       nlohmann::json::to_msgpack({{"error", "the answer is too long"}}, bytes);
     }
     stream_.send(FrameType::kReply, bytes);
-    if (answer.stop) server_.stop_();
+    if (answer.stop) server_.stop_("asked to stop");
   }
 
   void expire_after(std::chrono::seconds time) {
@@ -102,11 +102,13 @@ class Server::Connection final : private FrameStream::Handler, private WarmWaite
 };
 
 Server::Server(boost::asio::io_context& io, Fd listener, const DaemonFacts& facts,
-               Environments& environments, std::function<void()> stop)
+               Installation installation, Environments& environments,
+               std::function<void(const std::string& why)> stop)
     : io_(io),
       listener_(io, listener.release()),
       pause_(io),
       facts_(facts),
+      installation_(std::move(installation)),
       context_(process_context()),
       environments_(environments),
       stop_(std::move(stop)) {
@@ -121,9 +123,11 @@ void Server::accept_soon() {
   accepting_ = true;
   listener_.async_wait(descriptor_base::wait_read, guard_.wrap([this](auto error) {
     accepting_ = false;
-    if (!error) return accept_some();
-    spdlog::error("cannot wait for clients: {}", error.message());
-    stop_();
+    if (!error) {
+      if (installation_.unchanged()) return accept_some();
+      return stop_("brood's files have gone or were replaced");
+    }
+    stop_("cannot wait for clients: " + error.message());
   }));
 }
 

@@ -11,14 +11,17 @@
 #include "daemon/asio.h"
 #include "daemon/commands.h"
 #include "daemon/environments.h"
+#include "daemon/startup.h"
 
 namespace brood {
 
 class Server {
  public:
-  // `stop` is called once a client has asked for it and got its answer.
+  // `stop` is called with the reason: a client has asked for it and got its answer, or a client has
+  // come and the installation is another one; that client finds its connection closed.
   Server(boost::asio::io_context& io, Fd listener, const DaemonFacts& facts,
-         Environments& environments, std::function<void()> stop);
+         Installation installation, Environments& environments,
+         std::function<void(const std::string& why)> stop);
   ~Server();
   Server(const Server&) = delete;
 
@@ -34,9 +37,10 @@ class Server {
   boost::asio::posix::stream_descriptor listener_;
   boost::asio::steady_timer pause_;
   const DaemonFacts facts_;
+  const Installation installation_;
   const std::string context_;
   Environments& environments_;
-  const std::function<void()> stop_;
+  const std::function<void(const std::string& why)> stop_;
   std::list<std::unique_ptr<Connection>> connections_;
   bool accepting_ = false;
   Guard guard_;

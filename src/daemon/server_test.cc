@@ -16,7 +16,9 @@ class ServerTest : public DaemonTest {
  protected:
   ServerTest()
       : environments_(io_, dir_, DaemonConfig{}, "/nonexistent/_brood.abi3.so"),
-        server_(io_, listener(), {dir_.path, 0, 16}, environments_, [this] { stopped_ = true; }) {}
+        server_(io_, listener(), {dir_.path, 0, 16},
+                Installation(dir_.path + "/fake-python", dir_.path + "/module"), environments_,
+                [this](const std::string& why) { stopped_ = why; }) {}
 
   Fd listener() {
     Result<Fd> fd = listen_unix(dir_.daemon_socket(), 8);
@@ -73,7 +75,7 @@ class ServerTest : public DaemonTest {
     return warmed ? *warmed : Warmed{};
   }
 
-  bool stopped_ = false;
+  std::string stopped_;  // why
   Environments environments_;
   Server server_;
 };
@@ -148,7 +150,18 @@ TEST_F(ServerTest, DropsWhoBreaksTheProtocol) {
 TEST_F(ServerTest, StopsWhenAsked) {
   Client client = connect();
   EXPECT_EQ(ask(client, {{"command", "stop"}})["pid"], getpid());
-  EXPECT_TRUE(stopped_);
+  EXPECT_EQ(stopped_, "asked to stop");
+}
+
+TEST_F(ServerTest, StopsWhenItsFilesWereReplaced) {
+  {
+    Client client = connect();
+    EXPECT_TRUE(ask(client, {{"command", "status"}}).contains("daemon"));
+  }
+  ASSERT_TRUE(replace_file(dir_.path + "/module", "another"));
+  Client client = connect();
+  EXPECT_TRUE(until([&] { return !stopped_.empty(); }));
+  EXPECT_NE(stopped_.find("replaced"), std::string::npos);
 }
 
 TEST_F(ServerTest, ForgetsAWaiterThatLeft) {

@@ -18,6 +18,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/socket.h"
@@ -145,6 +146,15 @@ Result<void> go_to_background(const RuntimeDir& dir, std::span<const int> keep) 
   dup2(1, 2);
   close_all_but(keep);
   return {};
+}
+
+Installation::Installation(std::string program, std::string module)
+    : paths_{std::move(program), std::move(module)},
+      identities_{identify(paths_[0].c_str()), identify(paths_[1].c_str())} {}
+
+bool Installation::unchanged() const {
+  return identify(paths_[0].c_str()) == identities_[0] &&
+         identify(paths_[1].c_str()) == identities_[1];
 }
 
 void reset_signals() {

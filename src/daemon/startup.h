@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "base/runtime_dir.h"
+#include "base/sys.h"
 
 namespace brood {
 
@@ -32,6 +33,19 @@ void remove_left_overs(const RuntimeDir& dir);
 // ready to serve. Standard output and error go to the log file; all descriptors but `keep` are
 // closed.
 Result<void> go_to_background(const RuntimeDir& dir, std::span<const int> keep);
+
+// The files a daemon was made of: its program and the extension module that its zygotes load. Once
+// they have gone or others have taken their place (an upgrade, a new build, a folder that moved),
+// the daemon is to leave: it cannot start a zygote any more, or would start one of another version.
+class Installation {
+ public:
+  Installation(std::string program, std::string module);
+  bool unchanged() const;  // two system calls
+
+ private:
+  std::string paths_[2];
+  FileIdentity identities_[2];
+};
 
 // Default dispositions and an empty mask, but SIGPIPE is ignored.
 void reset_signals();

@@ -49,6 +49,26 @@ Result<void> fit_to_start_daemon() {
   return {};
 }
 
+Result<Warmed> ask_and_wait(const RuntimeDir& dir, const Launch& launch) {
+  Result<Fd> socket = connect_daemon(dir, kDaemonStartMs);
+  if (!socket) return socket.error();
+  const std::string frame = encode_frame(FrameType::kWarmWait, encode(launch));
+  if (Result<void> sent = send_all(socket->get(), frame); !sent) return sent.error();
+  FrameParser parser;
+  FrameView view;
+  std::vector<Fd> none;
+  for (;;) {
+    const FrameParser::Step step = parser.next(view);
+    if (step == FrameParser::Step::kMalformed) return Error{parser.error()};
+    if (step == FrameParser::Step::kFrame) break;
+    Result<size_t> got = receive_some(socket->get(), 65536, parser.buffer(), none);
+    if (!got) return got.error();
+    if (*got == 0) return Error{"the daemon left before the environment was warm"};
+  }
+  if (view.header.type != FrameType::kWarmed) return Error{"the daemon gave an unexpected answer"};
+  return decode_warmed(view.payload);
+}
+
 }  // namespace
 
 std::string installed(const char* part) {
@@ -58,6 +78,10 @@ std::string installed(const char* part) {
   // brood-tool lives one folder deeper, in libexec/brood.
   if (self.ends_with("/libexec")) self.resize(self.size() - 8);
   return self + "/" + part;
+}
+
+bool daemon_was_leaving(const Error& error) {
+  return error.code == ECONNRESET || error.code == EPIPE;
 }
 
 Result<void> start_daemon() {
@@ -114,23 +138,8 @@ void ask_for_zygote(const RuntimeDir& dir, const Launch& launch) {
 }
 
 Result<void> wait_for_zygote(const RuntimeDir& dir, const Launch& launch) {
-  Result<Fd> socket = connect_daemon(dir, kDaemonStartMs);
-  if (!socket) return socket.error();
-  const std::string frame = encode_frame(FrameType::kWarmWait, encode(launch));
-  if (Result<void> sent = send_all(socket->get(), frame); !sent) return sent;
-  FrameParser parser;
-  FrameView view;
-  std::vector<Fd> none;
-  for (;;) {
-    const FrameParser::Step step = parser.next(view);
-    if (step == FrameParser::Step::kMalformed) return Error{parser.error()};
-    if (step == FrameParser::Step::kFrame) break;
-    Result<size_t> got = receive_some(socket->get(), 65536, parser.buffer(), none);
-    if (!got) return got.error();
-    if (*got == 0) return Error{"the daemon left before the environment was warm"};
-  }
-  if (view.header.type != FrameType::kWarmed) return Error{"the daemon gave an unexpected answer"};
-  Result<Warmed> warmed = decode_warmed(view.payload);
+  Result<Warmed> warmed = ask_and_wait(dir, launch);
+  if (!warmed && daemon_was_leaving(warmed.error())) warmed = ask_and_wait(dir, launch);
   if (!warmed) return warmed.error();
   if (!warmed->ok) return Error{warmed->text};
   return {};

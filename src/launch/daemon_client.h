@@ -14,6 +14,10 @@ namespace brood {
 // "libexec/brood/brood-tool".
 std::string installed(const char* part);
 
+// Whether this error of a connection to the daemon means that it left without having accepted it or
+// read the request: worth one more try, which finds none or another daemon.
+bool daemon_was_leaving(const Error& error);
+
 // Executes `broodd --background` without waiting for it to serve.
 Result<void> start_daemon();
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/sys.h"
 #include "daemon/asio.h"
 #include "daemon/environments.h"
 #include "daemon/server.h"
@@ -73,7 +74,8 @@ class Daemon {
         idle_timer_(io_),
         environments_(io_, dir, config, module_path()),
         server_(io_, std::move(listener), {dir.path, monotonic_ns(), config.max_environments},
-                environments_, [this] { stop("asked to stop"); }) {
+                Installation(read_link("/proc/self/exe"), module_path()), environments_,
+                [this](const std::string& why) { stop(why); }) {
     signals_.async_wait([this](auto error, int number) {
       if (!error) stop("signal " + std::to_string(number));
     });

@@ -6,6 +6,7 @@
 
 #include "base/socket.h"
 #include "daemon/status_view.h"
+#include "launch/daemon_client.h"
 #include "wire/frame.h"
 
 namespace brood {
@@ -67,10 +68,13 @@ Result<json> DaemonClient::ask(const json& command) {
 }
 
 Result<json> ask_daemon(const json& command, const json& otherwise) {
-  Result<std::optional<DaemonClient>> client = DaemonClient::connect(runtime_dir());
-  if (!client) return client.error();
-  if (!*client) return otherwise;
-  return (*client)->ask(command);
+  for (bool again = false;; again = true) {
+    Result<std::optional<DaemonClient>> client = DaemonClient::connect(runtime_dir());
+    if (!client) return client.error();
+    if (!*client) return otherwise;
+    Result<json> reply = (*client)->ask(command);
+    if (reply || again || !daemon_was_leaving(reply.error())) return reply;
+  }
 }
 
 }  // namespace brood

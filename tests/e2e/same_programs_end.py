@@ -145,7 +145,7 @@ w.writerow([1, 2])
     "unflushed_zip": """
 import zipfile
 z = zipfile.ZipFile('left.zip', 'w')
-z.writestr('a', 'b')
+z.writestr(zipfile.ZipInfo('a'), 'b')
 """,
     "unflushed_in_generator": """
 def f():

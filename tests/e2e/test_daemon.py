@@ -2,11 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 
 import pytest
-from brood_fixture import BUILD, TIMEOUT
+from brood_fixture import BUILD, TIMEOUT, TRACE, Brood
 from waiting import wait_until
 
 pytestmark = pytest.mark.core
@@ -139,3 +140,51 @@ def test_sockets_of_systemd_are_taken(brood):
     assert brood.tool("stop").status == 0
     assert daemon.wait(TIMEOUT) == 0
     assert sock.exists()  # it is systemd's
+
+
+@pytest.fixture
+def copied(brood):
+    """A brood of an installation of its own."""
+    prefix = brood.base / "prefix"
+    for part in ("bin", "lib/brood", "libexec"):
+        shutil.copytree(BUILD / part, prefix / part)
+    brood.brood, brood.drop_in = str(prefix / "bin/brood"), str(prefix / "bin/brood-python")
+    brood.prefix = prefix
+    return brood
+
+
+def replace(path):
+    """As a package manager does: a new file of that name."""
+    shutil.copy2(path, f"{path}.new")
+    os.rename(f"{path}.new", path)
+
+
+@pytest.mark.parametrize("part", ["bin/broodd", "lib/brood/_brood.abi3.so"])
+def test_the_daemon_of_an_installation_that_was_replaced_leaves(copied, part):
+    copied.warm("-c", "pass")
+    old = copied.daemon_pid()
+    replace(copied.prefix / part)
+    with subprocess.Popen([copied.brood, "run", "-c", "input(); print('done')"], env={**copied.environment, **TRACE},
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        assert program.stderr.readline().startswith(b"brood: warm")
+        copied.warm("-O", "-c", "pass")  # by another daemon, at once
+        assert copied.daemon_pid() not in (old, None)
+        assert program.communicate(b"\n", timeout=TIMEOUT) == (b"done\n", b"")  # a program of the old one goes on
+        assert program.returncode == 0
+    assert "were replaced" in copied.tool("logs", "-n", "100").out.decode()
+
+
+def test_looking_at_a_daemon_whose_installation_was_replaced(copied):
+    copied.warm("-c", "pass")
+    replace(copied.prefix / "bin/broodd")
+    assert copied.status()["daemon"] is None
+    assert copied.tool("stop").out == b"No daemon runs.\n"
+
+
+def test_the_daemon_of_an_installation_that_is_gone_leaves(copied, brood):
+    copied.warm("-c", "pass")
+    old = copied.daemon_pid()
+    shutil.rmtree(copied.prefix)
+    brood.brood, brood.drop_in = Brood.brood, Brood.drop_in  # another installation
+    brood.warm("-O", "-c", "pass")
+    assert brood.daemon_pid() not in (old, None)
