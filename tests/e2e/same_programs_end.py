@@ -329,12 +329,13 @@ atexit.register(print, 'exit')
     "atexit_and_threads": """
 import atexit, threading, time
 atexit.register(print, 'exit')
-threading.Thread(target=lambda: (time.sleep(0.05), print('thread'))).start()
+threading.Thread(target=lambda: (threading.main_thread().join(), time.sleep(0.05), print('thread'))).start()
 print('end')
 """,
     "thread_awaited": """
 import threading, time
 def f():
+    threading.main_thread().join()  # until the program's end has begun
     time.sleep(0.05)
     print('done')
 threading.Thread(target=f).start()
@@ -343,6 +344,7 @@ print('end')
     "thread_awaited_after_error": """
 import threading, time
 def f():
+    threading.main_thread().join()  # until the program's end has begun
     time.sleep(0.05)
     print('done')
 threading.Thread(target=f).start()
@@ -351,6 +353,7 @@ threading.Thread(target=f).start()
     "thread_awaited_after_exit": """
 import threading, time, sys
 def f():
+    threading.main_thread().join()  # until the program's end has begun
     time.sleep(0.05)
     print('done')
 threading.Thread(target=f).start()

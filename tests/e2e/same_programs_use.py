@@ -65,9 +65,11 @@ t = threading.Thread(target=f)
 t.start(); t.join()
 """,
     "fork_orphan_keeps_output": """
-import os, time
+import os
+r, w = os.pipe()
 if os.fork() == 0:
-    time.sleep(0.05)
+    os.close(w)
+    os.read(r, 1)  # until the parent has ended
     print('late')
 else:
     print('parent')

@@ -35,6 +35,7 @@ sum(range(10))
 THREAD = """
 import threading, time
 def work():
+    threading.main_thread().join()
     time.sleep(0.1)
     print("worked")
 threading.Thread(target=work).start()
