@@ -183,7 +183,15 @@ def test_status(brood, project):
     brood.warm_drop_in(["-c", "pass"], cwd=project)
     program = subprocess.Popen([brood.drop_in, "-c", "print('begun', flush=True); input()"], env=brood.environment, cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert program.stdout.readline() == b"begun\n"
-    found = wait_until(lambda: (now := brood.status()) and now["environments"][0]["zygotes"][0]["spares"] == 2 and now, "two spares beside the program")
+
+    def settled():
+        """The program before has gone, two spares wait."""
+        now = brood.status()
+        zygote = now["environments"][0]["zygotes"][0]
+        programs = [one["program"][:16] for one in zygote["programs"]]
+        return (programs, zygote["running"], zygote["spares"]) == (["-c print('begun'"], 1, 2) and now
+
+    found = wait_until(settled, "two spares beside the one program")
     daemon, (env,) = found["daemon"], found["environments"]
     assert daemon["pid"] == brood.daemon_pid() and daemon["runtime_dir"] == str(brood.folder) and daemon["served"] >= 2
     assert (env["name"], env["state"], env["python"], env["config_file"], env["wanted_spares"]) == ("app", "ready", PYTHON, str(project / "brood.toml"), 2)
@@ -196,7 +204,6 @@ def test_status(brood, project):
     assert len(zygote["spare_pids"]) == 2
     for memory in (zygote["memory"], zygote["spare_memory"], zygote["programs"][0]["memory"]):
         assert 0 < memory["unique_bytes"] <= memory["pss_bytes"]
-    assert zygote["running"] == 1 and zygote["programs"][0]["program"].startswith("-c print('begun'")
     text = brood.tool("status").out.decode()
     assert "app" in text and str(zygote["pid"]) in text and "print('begun'" in text and "\x1b" not in text
     program.communicate(b"\n", TIMEOUT)
