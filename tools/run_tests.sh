@@ -159,7 +159,8 @@ package_is_complete() {
 
 section_asan() {
   local logs=$PWD/build-asan-ubsan/sanitizer-reports
-  check "asan-ubsan build and clang-tidy" build asan-ubsan product host_libraries brood_unit_tests || return
+  check "asan-ubsan build, clang-tidy" build asan-ubsan product host_libraries brood_unit_tests ||
+    return
   rm -rf "$logs" && mkdir -p "$logs"
   export UBSAN_OPTIONS=print_stacktrace=1 LSAN_OPTIONS=suppressions=$PWD/tools/lsan.supp
   LSAN_OPTIONS+=:print_suppressions=0
