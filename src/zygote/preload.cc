@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,12 +12,17 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/sys.h"
 #include "zygote/preload_py.h"
 
 namespace brood {
 namespace {
+
+// How long threads may take to end after the preload, and how often they are counted meanwhile.
+constexpr int64_t kThreadsEndNs = 2'000'000'000;
+constexpr timespec kThreadsCountedEvery{0, 2'000'000};
 
 std::vector<std::string> list_folder(const char* path) {
   std::vector<std::string> names;
@@ -29,6 +35,17 @@ std::vector<std::string> list_folder(const char* path) {
 }
 
 size_t count_threads() { return list_folder("/proc/self/task").size(); }
+
+// Whether no other thread is left, now or soon. A thread that was joined may still be on its way
+// out: `Thread.join` and pthread_join return before the kernel has removed it.
+bool other_threads_end() {
+  if (count_threads() == 1) return true;
+  PyThreadState* held = PyEval_SaveThread();  // one that is about to end needs the interpreter
+  const int64_t until = monotonic_ns() + kThreadsEndNs;
+  while (count_threads() > 1 && monotonic_ns() < until) nanosleep(&kThreadsCountedEvery, nullptr);
+  PyEval_RestoreThread(held);
+  return count_threads() == 1;
+}
 
 std::string thread_names() {
   std::string out;
@@ -161,7 +178,7 @@ class Loader {
       if (child == 0) _exit(0);
       if (child > 0) waitpid(child, nullptr, 0);
     }
-    if (count_threads() == 1 || spec_.allow_threads) return {};
+    if (spec_.allow_threads || other_threads_end()) return {};
     return Error{std::to_string(count_threads() - 1) + " thread(s) run after the preload (" +
                  thread_names() + "), started by " +
                  (thread_culprit_.empty() ? "the interpreter's start" : thread_culprit_) +

@@ -114,6 +114,17 @@ def test_a_thread_that_ended_is_no_matter(shared_brood, tmp_path):
     assert run_warm(shared_brood, options, "import threading\nprint(threading.active_count())") == 1
 
 
+def test_a_thread_that_is_about_to_end_is_waited_for(shared_brood, tmp_path):
+    """Also a joined one may be: join returns before the kernel has removed it."""
+    options = init_file(tmp_path, "import threading, time\n"
+                                  "ended = []\n"
+                                  "def work():\n"
+                                  "    time.sleep(0.5)\n"
+                                  "    ended.append(True)\n"
+                                  "threading.Thread(target=work).start()\n")
+    assert run_warm(shared_brood, options, "print(ended)") == [True]
+
+
 @needs_numpy
 def test_openblas_computes_with_threads_in_the_program(shared_brood):
     """Its threads end with the fork and are started again when there is work."""
