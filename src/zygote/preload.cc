@@ -42,7 +42,8 @@ bool other_threads_end() {
   if (count_threads() == 1) return true;
   PyThreadState* held = PyEval_SaveThread();  // one that is about to end needs the interpreter
   const int64_t until = monotonic_ns() + kThreadsEndNs;
-  while (count_threads() > 1 && monotonic_ns() < until) nanosleep(&kThreadsCountedEvery, nullptr);
+  while (count_threads() > 1 && monotonic_ns() < until)
+    nanosleep(&kThreadsCountedEvery, nullptr);
   PyEval_RestoreThread(held);
   return count_threads() == 1;
 }
