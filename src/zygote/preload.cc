@@ -11,6 +11,8 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <set>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -34,28 +36,37 @@ std::vector<std::string> list_folder(const char* path) {
   return names;
 }
 
-size_t count_threads() { return list_folder("/proc/self/task").size(); }
-
-// Whether no other thread is left, now or soon. A thread that was joined may still be on its way
-// out: `Thread.join` and pthread_join return before the kernel has removed it.
-bool other_threads_end() {
-  if (count_threads() == 1) return true;
-  PyThreadState* held = PyEval_SaveThread();  // one that is about to end needs the interpreter
-  const int64_t until = monotonic_ns() + kThreadsEndNs;
-  while (count_threads() > 1 && monotonic_ns() < until)
-    nanosleep(&kThreadsCountedEvery, nullptr);
-  PyEval_RestoreThread(held);
-  return count_threads() == 1;
+// The ids of the threads beside this one.
+std::vector<std::string> other_threads() {
+  std::vector<std::string> ids = list_folder("/proc/self/task");
+  std::erase(ids, std::to_string(getpid()));
+  return ids;
 }
 
-std::string thread_names() {
-  std::string out;
-  for (const std::string& id : list_folder("/proc/self/task")) {
-    if (id == std::to_string(getpid())) continue;
-    Result<std::string> name = read_file("/proc/self/task/" + id + "/comm", 64);
-    if (!out.empty()) out += ", ";
-    out += name ? name->substr(0, name->find('\n')) : id;
+// The other threads that do not end by themselves. One that was joined may still be on its way out:
+// `Thread.join` and pthread_join return before the kernel has removed it.
+std::vector<std::string> lasting_threads() {
+  std::vector<std::string> left = other_threads();
+  if (left.empty()) return left;
+  PyThreadState* held = PyEval_SaveThread();  // one that is about to end needs the interpreter
+  const int64_t until = monotonic_ns() + kThreadsEndNs;
+  while (!left.empty() && monotonic_ns() < until) {
+    nanosleep(&kThreadsCountedEvery, nullptr);
+    left = other_threads();
   }
+  PyEval_RestoreThread(held);
+  return left;
+}
+
+std::string thread_name(const std::string& id) {
+  Result<std::string> name = read_file("/proc/self/task/" + id + "/comm", 64);
+  return name ? name->substr(0, name->find('\n')) : id;
+}
+
+std::string joined(const std::set<std::string>& words) {
+  std::string out;
+  for (const std::string& word : words)
+    out += (out.empty() ? "" : ", ") + word;
   return out;
 }
 
@@ -149,12 +160,12 @@ class Loader {
   // Calls a function of preload.py; `culprit` is blamed for threads that were not there before.
   Result<void> step(const char* function, const std::optional<std::string>& argument,
                     const std::string& culprit) {
-    const size_t threads = count_threads();
     PyRef arguments(PyTuple_New(argument ? 1 : 0));
     if (argument) PyTuple_SetItem(arguments.get(), 0, from_bytes(*argument).release());
     PyRef done = call(space_.get(), function, std::move(arguments));
     if (!done) return Error{culprit.empty() ? failure() : culprit + " failed:\n" + failure()};
-    if (count_threads() > threads && !culprit.empty()) thread_culprit_ = culprit;
+    for (const std::string& id : other_threads())
+      started_by_.try_emplace(id, culprit.empty() ? "the interpreter's start" : culprit);
     return {};
   }
 
@@ -174,15 +185,22 @@ class Loader {
   // Libraries such as OpenBLAS end their threads in a fork handler and start them again when they
   // are needed: what is left after a trial fork is what a program would lose.
   Result<void> check_threads() {
-    if (count_threads() > 1) {
+    if (!other_threads().empty()) {
       const pid_t child = fork();
       if (child == 0) _exit(0);
       if (child > 0) waitpid(child, nullptr, 0);
     }
-    if (spec_.allow_threads || other_threads_end()) return {};
-    return Error{std::to_string(count_threads() - 1) + " thread(s) run after the preload (" +
-                 thread_names() + "), started by " +
-                 (thread_culprit_.empty() ? "the interpreter's start" : thread_culprit_) +
+    if (spec_.allow_threads) return {};
+    const std::vector<std::string> left = lasting_threads();
+    if (left.empty()) return {};
+    std::set<std::string> names, culprits;
+    for (const std::string& id : left) {
+      names.insert(thread_name(id));
+      const auto found = started_by_.find(id);
+      culprits.insert(found == started_by_.end() ? "another thread" : found->second);
+    }
+    return Error{std::to_string(left.size()) + " thread(s) run after the preload (" +
+                 joined(names) + "), started by " + joined(culprits) +
                  "; a fork would lose them. Start threads in the program instead, or set "
                  "allow_threads = true if they do not matter"};
   }
@@ -247,7 +265,7 @@ class Loader {
   const ZygoteSpec& spec_;
   const std::vector<int>& own_;
   PyRef space_;
-  std::string thread_culprit_;
+  std::map<std::string, std::string> started_by_;  // thread id -> culprit
   Preloaded result_;
 };
 

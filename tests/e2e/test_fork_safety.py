@@ -108,6 +108,19 @@ def test_a_thread_of_the_init_file_is_refused(shared_brood, tmp_path):
     assert "1 thread(s) run after the preload" in text and "init.py" in text and "allow_threads" in text
 
 
+def test_the_module_that_started_the_thread_is_named(shared_brood, tmp_path):
+    """Not the one loaded after it, whose own thread ends in time."""
+    (tmp_path / "keeps.py").write_text("import threading\n"
+                                       "threading.Thread(target=threading.Event().wait, daemon=True).start()\n")
+    (tmp_path / "ends.py").write_text("import threading, time\n"
+                                      "threading.Thread(target=time.sleep, args=(0.5,)).start()\n")
+    (tmp_path / "brood.toml").write_text('[env.app]\npreload = ["keeps", "ends"]\n')
+    done = shared_brood.tool("run", "--wait", "--env", "app", "-c", "print('ran')", env=TRACE, cwd=tmp_path)
+    assert (done.status, done.out) == (0, b"ran\n")
+    text = (done.err + shared_brood.tool("explain", "--env", "app", "-c", "", cwd=tmp_path).out).decode()
+    assert "1 thread(s) run after the preload" in text and "started by preload keeps;" in text, text
+
+
 def test_a_thread_that_ended_is_no_matter(shared_brood, tmp_path):
     options = init_file(tmp_path, "import threading\nt = threading.Thread(target=print, args=('x',))\n"
                                   "t.start(); t.join()\n")
