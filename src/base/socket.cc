@@ -28,6 +28,29 @@ Result<Fd> unix_socket() {
   return fd;
 }
 
+ssize_t send_part(int socket, std::string_view bytes, std::span<const int> descriptors, int flags) {
+  require(descriptors.size() <= kMaxDescriptors, "too many descriptors for one message");
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxDescriptors)];
+  iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (!descriptors.empty()) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(sizeof(int) * descriptors.size());
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int) * descriptors.size());
+    std::memcpy(CMSG_DATA(header), descriptors.data(), sizeof(int) * descriptors.size());
+  }
+  ssize_t sent;
+  do {
+    sent = sendmsg(socket, &message, flags | MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  return sent;
+}
+
 }  // namespace
 
 Result<Fd> connect_unix(const std::string& path, int timeout_ms) {
@@ -63,28 +86,15 @@ Result<unsigned> peer_uid(int socket) {
   return static_cast<unsigned>(credentials.uid);
 }
 
+ssize_t send_some(int socket, std::string_view bytes, std::span<const int> descriptors) {
+  return send_part(socket, bytes, descriptors, MSG_DONTWAIT);
+}
+
 Result<void> send_all(int socket, std::string_view bytes, std::span<const int> descriptors) {
-  require(descriptors.size() <= kMaxDescriptors, "too many descriptors for one message");
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxDescriptors)];
-  bool first = true;
   while (!bytes.empty()) {
-    iovec part{const_cast<char*>(bytes.data()), bytes.size()};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    if (first && !descriptors.empty()) {
-      message.msg_control = control;
-      message.msg_controllen = CMSG_SPACE(sizeof(int) * descriptors.size());
-      cmsghdr* header = CMSG_FIRSTHDR(&message);
-      header->cmsg_level = SOL_SOCKET;
-      header->cmsg_type = SCM_RIGHTS;
-      header->cmsg_len = CMSG_LEN(sizeof(int) * descriptors.size());
-      std::memcpy(CMSG_DATA(header), descriptors.data(), sizeof(int) * descriptors.size());
-    }
-    const ssize_t sent = sendmsg(socket, &message, MSG_NOSIGNAL);
-    if (sent < 0 && errno == EINTR) continue;
+    const ssize_t sent = send_part(socket, bytes, descriptors, 0);
     if (sent < 0) return sys_error("send");
-    first = false;
+    descriptors = {};
     bytes.remove_prefix(static_cast<size_t>(sent));
   }
   return {};

@@ -28,6 +28,10 @@ Result<unsigned> peer_uid(int socket);
 // Sends all bytes; the descriptors travel with the first one. EPIPE is an error, never a signal.
 Result<void> send_all(int socket, std::string_view bytes, std::span<const int> descriptors = {});
 
+// What one sendmsg sends without waiting; -1 with errno. The descriptors travel with the first
+// byte.
+ssize_t send_some(int socket, std::string_view bytes, std::span<const int> descriptors = {});
+
 // Appends what one recvmsg brings (at most `most` bytes) to `bytes`, and received descriptors
 // (close-on-exec) to `descriptors`. Returns the count of bytes, 0 at the end of the stream.
 Result<size_t> receive_some(int socket, size_t most, std::string& bytes,

@@ -9,6 +9,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/clock.h"
+
 namespace brood {
 
 Error sys_error(std::string_view what, int error_number) {
@@ -22,7 +24,6 @@ Error sys_error(std::string_view what) { return sys_error(what, errno); }
 FileIdentity identify(int directory_fd, const char* path) {
   struct stat st;
   if (fstatat(directory_fd, path, &st, 0) != 0) return {};
-  constexpr int64_t kSecond = 1'000'000'000;
   return FileIdentity{st.st_dev, st.st_ino, static_cast<uint64_t>(st.st_size),
                       st.st_mtim.tv_sec * kSecond + st.st_mtim.tv_nsec,
                       st.st_ctim.tv_sec * kSecond + st.st_ctim.tv_nsec};

@@ -17,6 +17,7 @@ const char* kind_name(ProgramKind kind) {
     case ProgramKind::kScript: return "script";
     case ProgramKind::kCommand: return "command";
     case ProgramKind::kModule: return "module";
+    case ProgramKind::kSession:  // never cold
     case ProgramKind::kStdin: return "stdin";
   }
   return "";

@@ -12,6 +12,7 @@
 #include "launch/command_line.h"
 #include "launch/interpreter.h"
 #include "launch/process_state.h"
+#include "launch/trust.h"
 #include "launch/variables.h"
 
 namespace brood {
@@ -55,28 +56,13 @@ std::string user_file() {
   return !path.empty() && access(path.c_str(), F_OK) == 0 ? path : "";
 }
 
-// A configuration file names code to run: one that others may write is not ours to obey.
-void distrust(const std::string& file, Plan& plan) {
-  struct stat st;
-  if (stat(file.c_str(), &st) != 0) {
-    plan.distrusted = file + " cannot be read";
-    plan.remedy = "correct " + file;
-  } else if (st.st_uid != geteuid() && st.st_uid != 0) {
-    plan.distrusted = file + " belongs to another user, so it is not obeyed";
-    plan.remedy = "copy " + file + ", so that it belongs to you";
-  } else if (st.st_mode & S_IWOTH) {
-    plan.distrusted = file + " may be written by everyone, so it is not obeyed";
-    plan.remedy = "chmod go-w " + file;
-  }
-}
-
 void choose_configuration(const CommandLine& line, Plan& plan) {
   std::string file = find_project_file(search_start(line));
   if (file.empty()) file = user_file();
   if (file.empty()) return;
-  distrust(file, plan);
-  if (!plan.distrusted.empty()) {
-    plan.cold_reason = plan.distrusted;
+  if (std::optional<Distrust> bad = distrust(file, geteuid())) {
+    plan.cold_reason = plan.distrusted = std::move(bad->why);
+    plan.remedy = std::move(bad->remedy);
     return;
   }
   plan.launch.config_identity = identify(file.c_str());

@@ -19,6 +19,7 @@ enum class SpecTag : uint16_t {
   kImage,
   kAllowThreads,
   kAllowSockets,
+  kForSessions,
 };
 enum class ReadyTag : uint16_t {
   kPreloadUs = 1,
@@ -48,6 +49,7 @@ void take_spec_field(ZygoteSpec& spec, const Field& field) {
     case SpecTag::kImage: spec.image = static_cast<ImageMode>(field.number()); break;
     case SpecTag::kAllowThreads: spec.allow_threads = field.number() != 0; break;
     case SpecTag::kAllowSockets: spec.allow_sockets = field.number() != 0; break;
+    case SpecTag::kForSessions: spec.for_sessions = field.number() != 0; break;
   }
 }
 
@@ -97,6 +99,7 @@ std::string encode(const ZygoteSpec& spec) {
   out.add_number(SpecTag::kImage, static_cast<uint64_t>(spec.image));
   out.add_number(SpecTag::kAllowThreads, spec.allow_threads);
   out.add_number(SpecTag::kAllowSockets, spec.allow_sockets);
+  out.add_number(SpecTag::kForSessions, spec.for_sessions);
   return out.take();
 }
 

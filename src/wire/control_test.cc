@@ -20,6 +20,7 @@ TEST(Control, ZygoteSpecRoundTrips) {
   spec.spares = 7;
   spec.image = ImageMode::kOff;
   spec.allow_threads = true;
+  spec.for_sessions = true;
   Result<ZygoteSpec> again = decode_zygote_spec(encode(spec));
   ASSERT_TRUE(again);
   EXPECT_EQ(encode(*again), encode(spec));
@@ -27,6 +28,7 @@ TEST(Control, ZygoteSpecRoundTrips) {
   EXPECT_EQ(again->image, ImageMode::kOff);
   EXPECT_TRUE(again->allow_threads);
   EXPECT_FALSE(again->allow_sockets);
+  EXPECT_TRUE(again->for_sessions);
 }
 
 TEST(Control, ReportsRoundTrip) {

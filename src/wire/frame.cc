@@ -29,21 +29,25 @@ Result<FrameHeader> decode_header(std::string_view bytes) {
 }
 
 FrameParser::Step FrameParser::next(FrameView& frame) {
-  if (consumed_ > 0) {
-    buffer_.erase(0, consumed_);
-    consumed_ = 0;
-  }
-  if (buffer_.size() < kFrameHeader) return Step::kPartial;
-  Result<FrameHeader> header = decode_header(buffer_);
+  const std::string_view rest = std::string_view(buffer_).substr(consumed_);
+  if (rest.size() < kFrameHeader) return partial();
+  Result<FrameHeader> header = decode_header(rest);
   if (!header) {
     error_ = header.error().message;
     return Step::kMalformed;
   }
-  if (buffer_.size() - kFrameHeader < header->length) return Step::kPartial;
+  if (rest.size() - kFrameHeader < header->length) return partial();
   frame.header = *header;
-  frame.payload = std::string_view(buffer_).substr(kFrameHeader, header->length);
-  consumed_ = kFrameHeader + header->length;
+  frame.payload = rest.substr(kFrameHeader, header->length);
+  consumed_ += kFrameHeader + header->length;
   return Step::kFrame;
+}
+
+// Only now the rest moves to the front: not once for each frame of what came together.
+FrameParser::Step FrameParser::partial() {
+  buffer_.erase(0, consumed_);
+  consumed_ = 0;
+  return Step::kPartial;
 }
 
 }  // namespace brood

@@ -40,6 +40,29 @@ enum class FrameType : uint16_t {
   kWorkerStarted = 36,  // zygote: WorkerEvent
   kWorkerEnded = 37,    // zygote: WorkerEvent
   kRetire = 38,         // daemon: finish the running programs, accept nobody, leave
+  kJudge = 39,          // daemon: is what is loaded what is on disk? kFresh or kStale
+  kFresh = 40,          // zygote: it is
+  // server <-> a session's worker and its frozen copies; messages (wire/message.h)
+  kSetup = 48,
+  kCell = 49,
+  kAsk = 50,
+  kMessage = 51,  // both ways
+  kBranch = 52,
+  kFreeze = 53,
+  kInterrupt = 54,  // before a SIGINT: which cell it is for
+  kSessionReady = 56,
+  kCheckpoint = 57,
+  kWorkerEvent = 58,
+  kDone = 59,
+  kAnswerAsk = 60,
+  kResume = 61,
+  kFrozen = 62,
+  // client <-> server of sessions, on a connection of its own; payloads are messages
+  kHello = 64,    // both, first: versions, what is offered
+  kAuth = 65,     // both, in turn: SCRAM messages
+  kRequest = 66,  // client: a method and its members
+  kAnswer = 67,   // server: once for each request; request 0: the connection ends
+  kEvent = 68,    // server: what happened in a joined session
 };
 
 struct FrameHeader {
@@ -70,6 +93,7 @@ class FrameParser {
   const std::string& error() const { return error_; }
 
  private:
+  Step partial();
   std::string buffer_;
   size_t consumed_ = 0;
   std::string error_;

@@ -92,7 +92,7 @@ void take_launch_field(Launch& launch, const Field& field) {
 bool take_run_field(RunRequest& request, const Field& field) {
   switch (static_cast<RunTag>(field.tag)) {
     case RunTag::kKind:
-      if (field.number() > static_cast<uint64_t>(ProgramKind::kStdin)) return false;
+      if (field.number() > static_cast<uint64_t>(ProgramKind::kSession)) return false;
       request.kind = static_cast<ProgramKind>(field.number());
       break;
     case RunTag::kProgram: request.program = field.text(); break;

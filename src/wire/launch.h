@@ -42,7 +42,15 @@ Result<Launch> decode_launch(std::string_view payload);
 // 32 hexadecimal digits: XXH3-128 of the encoding. Names the environment's socket.
 std::string environment_key(const Launch& launch);
 
-enum class ProgramKind : uint8_t { kScript = 0, kCommand = 1, kModule = 2, kStdin = 3 };
+enum class ProgramKind : uint8_t {
+  kScript = 0,
+  kCommand = 1,
+  kModule = 2,
+  kStdin = 3,
+  kSession = 4  // not one program, but cells: docs/protocol.md, section 4
+};
+// Where a session's worker finds its control socket: below the connection, above all others.
+inline constexpr uint32_t kControlDescriptor = 190;
 
 inline constexpr size_t kResourceLimits = 16;  // RLIM_NLIMITS on Linux
 struct ResourceLimit {

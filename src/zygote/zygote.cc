@@ -30,6 +30,7 @@
 #include "wire/launch.h"
 #include "worker/become.h"
 #include "worker/program.h"
+#include "worker/session.h"
 #include "worker/spare.h"
 #include "zygote/image.h"
 #include "zygote/preload.h"
@@ -197,6 +198,9 @@ class Zygote {
     Result<Program> program = Program::load();
     if (!program) return program.error();
     program_ = std::make_unique<Program>(std::move(*program));
+    Result<Cells> cells = Cells::load();
+    if (!cells) return cells.error();
+    cells_ = std::make_unique<Cells>(std::move(*cells));
     Result<Preloaded> loaded = preload(spec_, {control_.get(), watch_->descriptor()});
     if (!loaded) return loaded.error();
     for (const std::string& path : spec_.watched_files)
@@ -213,6 +217,7 @@ class Zygote {
       _exit(0);
     }
     if (Result<void> good = program_->freeze(); !good) return good;
+    cells_->practise(spec_.for_sessions);
     ready_.preload_us = static_cast<uint64_t>((monotonic_ns() - begin) / 1000);
     fill_report(*loaded);
     fill_context(*loaded);
@@ -295,7 +300,7 @@ class Zygote {
     auto outcome = fork_python();
     if (std::holds_alternative<InWorker>(outcome)) {
       become_worker();
-      rehearse(context_, *program_, result.get());
+      rehearse(context_, *program_, spec_.for_sessions ? cells_.get() : nullptr, result.get());
     }
     result.reset();
     std::string bytes;
@@ -361,7 +366,7 @@ class Zygote {
     auto outcome = fork_python();
     if (std::holds_alternative<InWorker>(outcome)) {
       become_worker();
-      be_spare(context_, *program_, temperature);
+      be_spare(context_, *program_, *cells_, temperature);
     }
     if (!std::holds_alternative<InZygote>(outcome)) {
       poll(nullptr, 0, 20);  // out of processes or memory: not in a busy loop
@@ -400,8 +405,16 @@ class Zygote {
       return retire();
     }
     FrameView frame;
-    while (parser_.next(frame) == FrameParser::Step::kFrame)
+    while (parser_.next(frame) == FrameParser::Step::kFrame) {
       if (frame.header.type == FrameType::kRetire) retire();
+      if (frame.header.type == FrameType::kJudge) answer_judge();
+    }
+  }
+
+  void answer_judge() {
+    judge();
+    if (!retiring_ && !watch_->fresh()) judge();  // a file that is compared, not watched
+    if (!retiring_) send(FrameType::kFresh, {});
   }
 
   void judge() {
@@ -538,6 +551,7 @@ class Zygote {
   ZygoteReady ready_;
   std::unique_ptr<Watch> watch_;
   std::unique_ptr<Program> program_;
+  std::unique_ptr<Cells> cells_;
   SpareContext context_;
   SparePool pool_;
   std::unordered_map<pid_t, Worker> workers_;  // spares, too

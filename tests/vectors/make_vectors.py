@@ -19,6 +19,11 @@ def frame(kind, payload):
     return struct.pack("<IHH", len(payload), kind, 1) + payload
 
 
+def message(head, body=b""):
+    head = head if isinstance(head, bytes) else json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+    return struct.pack("<I", len(head)) + head + body
+
+
 def identity(device, inode, size, mtime, ctime):
     return struct.pack("<5Q", device, inode, size, mtime, ctime)
 
@@ -67,6 +72,40 @@ VECTORS = {
     ),
     "warmed_failed": (18, field(6, 0) + field(7, b"preload nump failed")),
     "retire": (38, b""),
+    "hello_client": (64, message({"versions": [1], "client": "a test"})),
+    "hello_server": (
+        64,
+        message(
+            {
+                "version": 1,
+                "server": "brood",
+                "auth": ["SCRAM-SHA-256"],
+                "user": "ada",
+                "role": "admin",
+                "limits": {"frame": 8 << 20, "sessions": 64},
+            }
+        ),
+    ),
+    "session_setup": (48, message({"session": "s-1", "preparser": "", "limits": {"memory": 1 << 30, "file_size": 0, "open_files": 256}})),
+    "session_cell": (49, message({"cell": 3, "code": "print('caf\u00e9')", "execution_count": 2, "checkpoint": True})),
+    "session_ask": (50, message({"ask": 1, "what": "complete", "code": "pri", "cursor": 3})),
+    "session_message": (51, message({}, b"\0any bytes\xff")),
+    "session_branch": (52, message({"session": "s-2"}, b"/sessions/s-1\0/sessions/s-2")),
+    "session_freeze": (53, message({})),
+    "session_ready": (56, message({"pid": 4711, "python": "3.11.2", "threads": 1, "children": 0})),
+    "session_checkpoint": (57, message({"us": 850, "threads": 0, "children": 1})),
+    "session_no_checkpoint": (57, message({}, b"cannot fork: Resource temporarily unavailable")),
+    "session_result": (58, message({"type": "result", "data": {"text/plain": "'caf\u00e9'"}})),
+    "session_done": (59, message({"cell": 3, "status": "ok"})),
+    "session_answer": (60, message({"ask": 1, "start": 0, "matches": ["print"]})),
+    "session_resume": (61, message({"session": "s-1"})),
+    "session_frozen": (62, message({})),
+    "auth_first": (65, message({"mechanism": "SCRAM-SHA-256", "data": "n,,n=token,r=rOprNGfwEbeRWgbNEkqO"})),
+    "request_execute": (66, message({"request": 1, "method": "execute", "session": "s-1", "code": "print('caf\u00e9')"})),
+    "request_stdin": (66, message({"request": 2, "method": "stdin", "session": "s-1"}, b"a\0b\xff\n")),
+    "answer": (67, message({"request": 1, "cell": 3})),
+    "answer_error": (67, message({"request": 2, "error": {"code": "not_found", "text": "there is no such session"}})),
+    "event_stdout": (68, message({"session": "s-1", "seq": 12, "type": "stdout", "cell": 3}, b"caf\xc3\xa9\xff\n")),
 }
 MALFORMED = {
     "bad_version": struct.pack("<IHH", 0, 2, 7),
@@ -74,11 +113,18 @@ MALFORMED = {
     "bad_field_length": frame(1, struct.pack("<HHI", 1, 0, 100) + b"short"),
     "bad_field_zero": frame(1, struct.pack("<HHI", 1, 1, 0)),
     "bad_field_header": frame(1, b"\x01\x00\x00"),
-    "bad_kind": frame(1, field(1, 4)),
+    "bad_kind": frame(1, field(1, 5)),
     "bad_descriptors_order": frame(1, field(13, struct.pack("<2I", 2, 1))),
     "bad_limits": frame(1, field(11, b"\0" * 255)),
     "bad_environment": frame(1, field(5, b"HOME=/root")),
     "bad_pid": frame(2, field(1, 0)),
+    "bad_message_short": frame(66, b"\x02\0"),
+    "bad_message_length": frame(66, struct.pack("<I", 3) + b"{}"),
+    "bad_message_limit": frame(66, struct.pack("<I", (4 << 20) + 1) + b"{}"),
+    "bad_message_list": frame(66, message(b"[]")),
+    "bad_message_text": frame(66, message(b'{"request": 1, "method": "\xff"}')),
+    "bad_message_nan": frame(66, message(b'{"request": NaN}')),
+    "bad_message_deep": frame(66, message(b'{"a":' + b"[" * 64 + b"]" * 64 + b"}")),
 }
 
 
