@@ -111,8 +111,9 @@ Result<void> take_descriptors(std::vector<Fd> received, const std::vector<uint32
   return {};
 }
 
-Environment take_environment(const std::string& block, const std::vector<std::string>& overrides) {
-  Environment result;
+TakenEnvironment take_environment(const std::string& block,
+                                  const std::vector<std::string>& overrides) {
+  TakenEnvironment result;
   result.block = keep_for_ever(block);
   result.block_size = block.size();
   auto* pointers = new std::vector<char*>;
@@ -131,7 +132,7 @@ Environment take_environment(const std::string& block, const std::vector<std::st
   return result;
 }
 
-void show_command_line(const std::vector<std::string>& words, const Environment& environment) {
+void show_command_line(const std::vector<std::string>& words, const TakenEnvironment& environment) {
   Result<std::string> stat = read_file("/proc/self/stat", 8192);
   const size_t close = stat ? stat->rfind(')') : std::string::npos;
   if (close == std::string::npos) return;

@@ -29,16 +29,17 @@ Result<void> take_limits(const ProcessState& state);
 // Makes `block` (NAME=value, each ended by NUL) the C environment, with `overrides` on top. The
 // memory stays for ever. `items`: the result, for os.environ; `block`: the client's part in one
 // piece, for /proc.
-struct Environment {
+struct TakenEnvironment {
   std::vector<char*> items;
   char* block = nullptr;
   size_t block_size = 0;
 };
-Environment take_environment(const std::string& block, const std::vector<std::string>& overrides);
+TakenEnvironment take_environment(const std::string& block,
+                                  const std::vector<std::string>& overrides);
 
 // What ps, pkill and /proc show of this process becomes the program's: its command line and
 // environment (PR_SET_MM_MAP, which needs no privilege). Where the kernel has no such call, they go
 // on showing the zygote's.
-void show_command_line(const std::vector<std::string>& words, const Environment& environment);
+void show_command_line(const std::vector<std::string>& words, const TakenEnvironment& environment);
 
 }  // namespace brood

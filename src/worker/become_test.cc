@@ -75,7 +75,7 @@ TEST(TakeEnvironment, ReplacesEverythingAndAppliesOverrides) {
   EXPECT_EQ(in_child([] {
               setenv("OLD", "1", 1);
               const std::string block("A=1\0B=2\0EMPTY=\0", 15);
-              const Environment environment = take_environment(block, {"B=3", "C=4"});
+              const TakenEnvironment environment = take_environment(block, {"B=3", "C=4"});
               if (getenv("OLD") || std::strcmp(getenv("A"), "1") != 0 ||
                   std::strcmp(getenv("B"), "3") != 0)
                 return 1;
@@ -113,7 +113,7 @@ TEST(TakeProcessState, TakesOverWhatTheClientHad) {
 
 TEST(ShowCommandLine, ProcShowsTheProgram) {
   EXPECT_EQ(in_child([] {
-              const Environment environment = take_environment(std::string("A=1\0", 4), {});
+              const TakenEnvironment environment = take_environment(std::string("A=1\0", 4), {});
               show_command_line({"/usr/bin/python3", "job.py", "x"}, environment);
               Result<std::string> line = read_file("/proc/self/cmdline", 4096);
               if (!line || *line != std::string("/usr/bin/python3\0job.py\0x\0", 26)) return 1;

@@ -13,19 +13,15 @@
 
 #include "base/fd.h"
 #include "base/sys.h"
+#include "worker/page_map.h"
 
 namespace brood {
 namespace {
 
-constexpr uintptr_t kPage = 4096;
 // A read fault of a file's page maps those around it, too, which costs much less than asking for
 // each (fault_around_bytes in the kernel's mm/memory.c).
 constexpr uintptr_t kFaultAround = 65536;
-constexpr uint64_t kPresent = uint64_t{1} << 63;  // proc_pid_pagemap(5)
-constexpr uint64_t kFilePage = uint64_t{1} << 61;
-constexpr uint64_t kExclusive = uint64_t{1}
-                                << 56;  // not set: inherited by the fork and not written since
-constexpr int kPopulateRead = 22;       // MADV_POPULATE_READ; not in every libc's headers
+constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ; not in every libc's headers
 constexpr int kPopulateWrite = 23;
 
 void append(std::vector<PageRun>& runs, uintptr_t page, bool written) {
@@ -44,8 +40,9 @@ void scan(int pagemap, uintptr_t begin, uintptr_t end, std::vector<PageRun>& run
     if (got <= 0) return;
     const size_t count = static_cast<size_t>(got) / sizeof entries[0];
     for (size_t i = 0; i < count; i++)
-      if (entries[i] & kPresent)
-        append(runs, at + i * kPage, !(entries[i] & kFilePage) && entries[i] & kExclusive);
+      if (entries[i] & kPagePresent)
+        append(runs, at + i * kPage,
+               !(entries[i] & kPageOfFileOrShared) && entries[i] & kPageExclusive);
     at += count * kPage;
   }
 }

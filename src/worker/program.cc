@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/scheduling.h"
 #include "base/signals.h"
 #include "worker/ending.h"
 #include "worker/program_py.h"
@@ -345,7 +346,7 @@ PyRef Program::start() {
   return result;
 }
 
-Exited Program::leave(PyRef result, ExitHandlers handlers) {
+Exited Program::leave(PyRef result, What what) {
   int status = 0;
   bool interrupted = false;
   if (!result) {
@@ -359,8 +360,9 @@ Exited Program::leave(PyRef result, ExitHandlers handlers) {
   result = {};
   forget_file_name(space_.get());
   if (withdraw_preloaded(space_.get())) wait_for_threads(space_.get());
-  if (handlers == ExitHandlers::kRun) run_exit_functions();
+  if (what != What::kRehearsal) run_exit_functions();
   const bool lost = flush_streams(space_.get(), true);
+  if (what == What::kSession) give_way();  // nobody waits while a gigabyte of objects is freed
   tear_down();
   flush_streams(space_.get(), false);
   std::fflush(nullptr);
@@ -369,7 +371,7 @@ Exited Program::leave(PyRef result, ExitHandlers handlers) {
   return {false, static_cast<uint32_t>(status) & 0xff};
 }
 
-void Program::rehearse() { leave(start(), ExitHandlers::kSkip); }
+void Program::rehearse() { leave(start(), What::kRehearsal); }
 
 // As finalize_modules() in CPython's pylifecycle.c, for the modules that the program brought.
 // Finalizers find no Python frame below them, as under python.
@@ -404,7 +406,22 @@ void Program::tear_down() {
 
 Exited Program::run(int keep) {
   const ino_t connection = inode_of(keep);
-  const Exited exited = leave(start(), ExitHandlers::kRun);
+  PyRef result = start();
+  return leave_but(keep, connection, std::move(result), What::kProgram);
+}
+
+Exited Program::end_session(int keep) {
+  return leave_but(keep, inode_of(keep), PyErr_Occurred() ? PyRef() : PyRef::borrow(Py_None),
+                   What::kSession);
+}
+
+Exited Program::end_child(int keep) {
+  return leave_but(keep, inode_of(keep), PyErr_Occurred() ? PyRef() : PyRef::borrow(Py_None),
+                   What::kProgram);
+}
+
+Exited Program::leave_but(int keep, ino_t connection, PyRef result, What what) {
+  const Exited exited = leave(std::move(result), what);
   // A program that closed all descriptors may have one of its own there by now.
   if (inode_of(keep) != connection) {
     close_range(0, ~0U, 0);

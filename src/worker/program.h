@@ -3,6 +3,8 @@
 // declarations.
 #pragma once
 
+#include <sys/types.h>
+
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,13 +41,21 @@ class Program {
   // Runs to the program's end and its teardown; all descriptors of the program but `keep` are
   // closed then, and that one, too, if the program has put something else there.
   Exited run(int keep);
+  // The same for a child that a session's cell has forked, which comes to its end with the
+  // exception that is set, if there is one.
+  Exited end_child(int keep);
+  // A session's end, after its cells: as after a program; with the exception that is set, if there
+  // is one (SystemExit). From the exit handlers on only with processor time that nobody else wants.
+  Exited end_session(int keep);
 
  private:
   Result<void> ignore_signals(uint64_t ignored);
   PyRef start();
-  enum class ExitHandlers { kRun, kSkip };
-  Exited leave(PyRef result, ExitHandlers handlers);
+  enum class What { kProgram, kSession, kRehearsal };
+  Exited leave(PyRef result, What what);
   void tear_down();
+  // `connection`: the inode that `keep` had before.
+  Exited leave_but(int keep, ino_t connection, PyRef result, What what);
 
   PyRef space_;  // program.py's namespace
   PyRef work_;   // what prepare() returned

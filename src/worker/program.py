@@ -176,7 +176,8 @@ def prepare(kind, program, arguments, orig_argv, unbuffered, environment):
     if hasattr(sys, "orig_argv"):
         sys.orig_argv[:] = orig_argv
     reset_modules()
-    return (prepare_script, prepare_command, prepare_module, prepare_stdin)[kind](program, arguments, orig_argv)
+    prepare_kind = (prepare_script, prepare_command, prepare_module, prepare_stdin, prepare_session)[kind]
+    return prepare_kind(program, arguments, orig_argv)
 
 
 def set_argv(first, arguments):
@@ -243,6 +244,13 @@ def prepare_module(program, arguments, orig_argv):
     set_argv("-m", arguments)
     set_path(os.getcwd())
     return runpy._run_module_as_main, (program, True)
+
+
+def prepare_session(program, arguments, orig_argv):
+    """As for the interactive interpreter; the code comes cell by cell (cells.py)."""
+    set_argv("", arguments)
+    set_path("")
+    return (), ()
 
 
 def prepare_stdin(program, arguments, orig_argv):

@@ -36,11 +36,17 @@ std::string take_exception() {
   return out;
 }
 
-PyRef execute(const char* source, const char* filename) {
+PyRef copy_of_builtins() {
+  PyRef builtins(PyImport_ImportModule("builtins"));
+  return PyRef(builtins ? PyDict_Copy(PyModule_GetDict(builtins.get())) : nullptr);
+}
+
+PyRef execute(const char* source, const char* filename, PyObject* own_builtins) {
   PyRef code(Py_CompileString(source, filename, Py_file_input));
   if (!code) return {};
   PyRef space(PyDict_New());
-  PyRef builtins(PyImport_ImportModule("builtins"));
+  PyRef builtins =
+      own_builtins ? PyRef::borrow(own_builtins) : PyRef(PyImport_ImportModule("builtins"));
   PyRef name(PyUnicode_FromString(filename));
   if (!space || !builtins || !name) return {};
   PyDict_SetItemString(space.get(), "__builtins__", builtins.get());

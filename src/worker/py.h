@@ -48,8 +48,10 @@ PyRef from_bytes(std::string_view bytes);
 std::string take_exception();
 
 // Executes `source` (with `filename` in tracebacks) as a module of its own and returns its
-// namespace.
-PyRef execute(const char* source, const char* filename);
+// namespace. `builtins`: a dict; null for the interpreter's own.
+PyRef execute(const char* source, const char* filename, PyObject* builtins = nullptr);
+// A copy of the interpreter's builtins, which nobody else can change.
+PyRef copy_of_builtins();
 
 // Calls namespace[name](*arguments). Null with an exception set on failure. `arguments`: a tuple,
 // or null for none.

@@ -1,7 +1,6 @@
 #include "worker/spare.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -17,6 +16,7 @@
 #include "base/sys.h"
 #include "wire/frame.h"
 #include "worker/become.h"
+#include "worker/lifeline.h"
 
 namespace brood {
 namespace {
@@ -75,6 +75,7 @@ std::string title(const RunRequest& request) {
       return "-c " + request.program.substr(0, request.program.find('\n'));
     case ProgramKind::kModule: return "-m " + request.program;
     case ProgramKind::kStdin: return "-";
+    case ProgramKind::kSession: return "session " + request.program;
     case ProgramKind::kScript: break;
   }
   return request.program;
@@ -142,7 +143,7 @@ void become(const SpareContext& context, Client& client, Program& program) {
                            context.kept_descriptors, client.connection);
   if (taken) taken = take_limits(request.process);
   if (!taken) refuse(client.connection, taken.error().message);
-  Environment environment = take_environment(request.environment, context.overrides);
+  TakenEnvironment environment = take_environment(request.environment, context.overrides);
   if (!context.changed_variables.empty()) {
     apply_changes(context);
     environment.items.clear();
@@ -154,18 +155,6 @@ void become(const SpareContext& context, Client& client, Program& program) {
   show_command_line(request.orig_argv, environment);
 }
 
-// The client sends nothing on this connection, so whatever happens on it is the client's end, which
-// would have been the program's. The kernel sees to it, also when the zygote is dead. The socket of
-// the request would not do: a client that loses its processor inside of its send wakes the receiver
-// only when it goes on, and by then the program may run.
-void die_with_client(int connection, bool on) {
-  fcntl(connection, F_SETOWN, getpid());
-  fcntl(connection, F_SETSIG, SIGKILL);
-  fcntl(connection, F_SETFL, on ? O_RDWR | O_ASYNC : O_RDWR);
-  pollfd item{connection, POLLRDHUP, 0};
-  if (on && poll(&item, 1, 0) > 0) raise(SIGKILL);
-}
-
 [[noreturn]] void die_of_interrupt() {
   signal(SIGINT, SIG_DFL);
   raise(SIGINT);
@@ -174,23 +163,26 @@ void die_with_client(int connection, bool on) {
 
 }  // namespace
 
-void rehearse(const SpareContext& context, Program& program, int result) {
+void rehearse(const SpareContext& context, Program& program, Cells* cells, int result) {
   program.use_fresh_thread_state();
   program.reseed();
   const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   for (int fd = 0; fd < 3; fd++)
     dup2(null, fd);
   RunRequest request;
-  request.kind = ProgramKind::kCommand;
+  request.kind = cells ? ProgramKind::kSession : ProgramKind::kCommand;
   request.program = "print('rehearsal')";
   request.orig_argv = {"python3", "-c", request.program};
   std::string block;
   for (char** item = environ; *item; item++)
     block.append(*item).push_back('\0');
-  const Environment environment = take_environment(block, context.overrides);
+  const TakenEnvironment environment = take_environment(block, context.overrides);
   if (program.prepare(request, environment.items)) {
     show_command_line(request.orig_argv, environment);
-    program.rehearse();
+    if (cells)
+      rehearse_session(*cells, program);
+    else
+      program.rehearse();
   }
   const std::vector<PageRun> runs = present_pages();
   (void)write_all(result,
@@ -198,7 +190,8 @@ void rehearse(const SpareContext& context, Program& program, int result) {
   _exit(0);
 }
 
-void be_spare(const SpareContext& context, Program& program, Temperature temperature) {
+void be_spare(const SpareContext& context, Program& program, Cells& cells,
+              Temperature temperature) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   setpgid(0, 0);
   if (getppid() != context.zygote) _exit(0);
@@ -223,10 +216,11 @@ void be_spare(const SpareContext& context, Program& program, Temperature tempera
   // second time.
   if (!send_all(client.connection.get(), accepted)) _exit(0);
   const int connection = client.connection.get();
-  die_with_client(connection, true);
+  die_with(connection);
   program.acknowledged();
+  if (client.request.kind == ProgramKind::kSession) run_session(cells, program, connection);
   const Exited exited = program.run(connection);
-  if (getpid() == self) die_with_client(connection, false);
+  if (getpid() == self) outlive(connection);
   if (getpid() == self) send_frame(connection, FrameType::kExited, encode(exited));
   give_way();
   if (exited.signaled) die_of_interrupt();

@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "worker/hot_pages.h"
 #include "worker/program.h"
+#include "worker/session.h"
 
 namespace brood {
 
@@ -35,14 +36,16 @@ struct Notice {
 };
 
 // A child of the zygote, right after PyOS_AfterFork_Child(), with the GIL: runs an empty program to
-// its end, writes the pages that took (PageRun after PageRun) to `result` and leaves.
-[[noreturn]] void rehearse(const SpareContext& context, Program& program, int result);
+// its end, or, given `cells`, begins a session, writes the pages that took (PageRun after PageRun)
+// to `result` and leaves.
+[[noreturn]] void rehearse(const SpareContext& context, Program& program, Cells* cells, int result);
 
 // Hot: what every program touches is touched before there is a client. Reserve: only afterwards;
 // costs no memory.
 enum class Temperature { kHot, kReserve };
 
 // The same place: waits for a client.
-[[noreturn]] void be_spare(const SpareContext& context, Program& program, Temperature temperature);
+[[noreturn]] void be_spare(const SpareContext& context, Program& program, Cells& cells,
+                           Temperature temperature);
 
 }  // namespace brood
