@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/result.h"
+#include "daemon/limits.h"
 #include "wire/control.h"
 
 namespace brood {
@@ -35,13 +37,35 @@ struct EnvironmentConfig {
   ImageMode image = ImageMode::kAuto;
   bool allow_threads = false;
   bool allow_sockets = false;
+  std::string preparser;  // of sessions: "module:function", source to source; empty: none
+  std::optional<SessionLimits> limits;  // of sessions; none: those of [serve.limits]
 };
 
 // [daemon], in the user's file only
 struct DaemonConfig {
+  bool for_sessions = false;  // not in a file: this is `brood serve`
   int64_t idle_exit_ns = 60 * kMinuteNs;
   uint32_t max_environments = 16;
   std::string log_level = "info";
+};
+
+// [serve]: what `brood serve` does; docs/sessions.md
+struct ServeConfig {
+  std::vector<std::string> listen;  // "http:127.0.0.1:8787", ...; empty: the default
+  std::vector<std::string> hosts;   // names under which browsers may reach it
+  std::string cgroup = "auto";      // "auto", "off", or an absolute folder; docs/sessions.md
+  std::string user;                 // started as root, it becomes this one; empty: it stays
+  std::string work_folder;          // absolute; empty: the default
+  std::string certificate, key;     // absolute; PEM
+  uint32_t max_sessions = 1000;
+  uint32_t max_sessions_per_user = 100;
+  uint32_t sessions_ahead = 1;
+  uint32_t checkpoints = 8;  // kept for each session
+  int64_t idle_timeout_ns = 24 * 60 * kMinuteNs;
+  int64_t no_clients_timeout_ns = 12 * 60 * kMinuteNs;
+  int64_t interrupt_grace_ns = kMinuteNs / 20;
+  uint64_t file_limit = 256u << 20;  // bytes of an uploaded file
+  SessionLimits limits;
 };
 
 enum class ConfigKind { kProject, kUser };
@@ -52,6 +76,7 @@ struct ConfigFile {
   std::string default_env;  // empty: not said
   std::vector<EnvironmentConfig> environments;
   DaemonConfig daemon;
+  ServeConfig serve;
   bool uses_home = false;  // a path began with ~
 
   std::string directory() const { return path.substr(0, path.rfind('/')); }

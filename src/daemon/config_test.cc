@@ -2,10 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include "base/clock.h"
+
 namespace brood {
 namespace {
-
-constexpr int64_t kSecond = 1'000'000'000;
 
 Result<ConfigFile> project(const std::string& text) {
   return parse_config(text, "/p/brood.toml", ConfigKind::kProject, "/home/u");
@@ -90,7 +90,7 @@ TEST(Config, SaysWhereAMistakeIs) {
   EXPECT_EQ(error_of("[env.a]\nprelaod = []\n"),
             "/p/brood.toml:2:1: unknown key \"prelaod\" in [env.a], did you mean \"preload\"?");
   EXPECT_EQ(error_of("colour = 1\n"),
-            "/p/brood.toml:1:1: unknown key \"colour\", expected one of default, env");
+            "/p/brood.toml:1:1: unknown key \"colour\", expected one of default, env, serve");
   EXPECT_EQ(error_of("[env.a]\nspares = 257"),
             "/p/brood.toml:2:10: spares is 257, expected an integer from 1 to 256");
   EXPECT_EQ(error_of("[env.a]\nspares = \"4\""),
@@ -117,6 +117,15 @@ TEST(Config, RefusesWrongValues) {
         "env.\"\" = {}", "default = 1", "default = \"\"", "[env.a]\ninit = \"a\\u0000b\"",
         "[env.a]\nspares = 0", "[env.a]\nspares = 1.5", "[env.a]\nmax_age = 1979-05-27"})
     EXPECT_NE(error_of(text), "no error") << text;
+}
+
+TEST(Config, LeavesASessionItsOwnDescriptors) {
+  EXPECT_EQ(error_of("[serve.limits]\nopen_files = 255"),
+            "/p/brood.toml:2:14: open_files is 255, expected 0 for no limit, or a number from 256 "
+            "on, as a session has descriptors of its own");
+  EXPECT_NE(error_of("[env.a.limits]\nopen_files = 64"), "no error");
+  EXPECT_EQ(error_of("[serve.limits]\nopen_files = 256"), "no error");
+  EXPECT_EQ(error_of("[serve.limits]\nopen_files = 0"), "no error");
 }
 
 TEST(Config, TellsSyntaxErrorsWithTheirPlace) {

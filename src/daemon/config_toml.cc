@@ -3,13 +3,14 @@
 
 #include <toml++/toml.h>
 
+#include "base/clock.h"
 #include "daemon/config.h"
 #include "daemon/words.h"
 
 namespace brood {
 namespace {
 
-std::string quoted(std::string_view text) { return '"' + std::string(text) + '"'; }
+std::string in_quotes(std::string_view text) { return '"' + std::string(text) + '"'; }
 
 const char* type_name(const toml::node& node) {
   switch (node.type()) {
@@ -44,7 +45,7 @@ class Reader {
   }
   bool wrong(const std::string& key, const toml::node& node, const std::string& expected) {
     std::string found = type_name(node);
-    if (const auto* text = node.as_string()) found = quoted(text->get());
+    if (const auto* text = node.as_string()) found = in_quotes(text->get());
     if (const auto* number = node.as_integer()) found = std::to_string(number->get());
     return fail(node.source(), key + " is " + found + ", expected " + expected);
   }
@@ -54,7 +55,12 @@ class Reader {
   bool read_environment(const std::string& name, const toml::node& node);
   bool read_environment_lists(const toml::table& table, EnvironmentConfig& env);
   bool read_environment_values(const toml::table& table, EnvironmentConfig& env);
+  bool read_environment_terms(const toml::table& table, const std::string& where,
+                              EnvironmentConfig& env);
   bool read_daemon(const toml::node& node);
+  bool read_serve(const toml::node& node);
+  bool read_serve_values(const toml::table& table, ServeConfig& serve);
+  bool limits(const toml::table& table, const std::string& where, SessionLimits& value);
   bool read_default(const toml::table& root);
 
   // Each leaves `value` alone when the key is missing.
@@ -63,6 +69,9 @@ class Reader {
   bool number(const toml::table& table, const char* key, uint32_t least, uint32_t most,
               uint32_t& value);
   bool duration(const toml::table& table, const char* key, int64_t& value);
+  bool seconds(const toml::table& table, const char* key, uint64_t& value);
+  bool size(const toml::table& table, const char* key, uint64_t& value);
+  bool texts(const toml::table& table, const char* key, std::vector<std::string>& value);
   bool names(const toml::table& table, const char* key, const char* what,
              bool (*valid)(std::string_view), std::vector<std::string>& value);
   bool path(const std::string& key, const toml::node& node, const std::string& typed,
@@ -84,7 +93,7 @@ bool Reader::check_keys(const toml::table& table, const std::string& where,
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
     std::string hint = did_you_mean(name, known);
     if (hint.empty()) hint = ", expected one of " + join(known);
-    return fail(key.source(), "unknown key " + quoted(name) + where + hint);
+    return fail(key.source(), "unknown key " + in_quotes(name) + where + hint);
   }
   return true;
 }
@@ -127,6 +136,61 @@ bool Reader::duration(const toml::table& table, const char* key, int64_t& value)
   if (!parsed)
     return wrong(key, *node, R"(a duration such as "90s", "10m", "2h", "1d" or "0" for never)");
   value = *parsed;
+  return true;
+}
+
+bool Reader::seconds(const toml::table& table, const char* key, uint64_t& value) {
+  int64_t nanoseconds = static_cast<int64_t>(value) * kSecond;
+  if (!duration(table, key, nanoseconds)) return false;
+  value = static_cast<uint64_t>(nanoseconds / kSecond);
+  return true;
+}
+
+bool Reader::size(const toml::table& table, const char* key, uint64_t& value) {
+  const toml::node* node = table.get(key);
+  if (!node) return true;
+  std::optional<uint64_t> parsed;
+  if (const auto* text = node->as_string()) parsed = parse_size(text->get());
+  if (const auto* integer = node->as_integer(); integer && integer->get() >= 0)
+    parsed = static_cast<uint64_t>(integer->get());
+  if (!parsed) return wrong(key, *node, R"(a number of bytes such as 4096, "64KiB" or "2GiB")");
+  value = *parsed;
+  return true;
+}
+
+bool Reader::texts(const toml::table& table, const char* key, std::vector<std::string>& value) {
+  const toml::node* node = table.get(key);
+  if (!node) return true;
+  if (!node->is_array()) return wrong(key, *node, "a list of strings");
+  for (const toml::node& item : *node->as_array()) {
+    const auto* typed = item.as_string();
+    if (!typed || typed->get().empty() || typed->get().find('\0') != std::string::npos)
+      return wrong(std::string("an item of ") + key, item, "a string");
+    value.push_back(typed->get());
+  }
+  return true;
+}
+
+bool Reader::limits(const toml::table& table, const std::string& where, SessionLimits& value) {
+  static const std::vector<std::string> kKnown = {"memory",    "cpu",        "cell_time",
+                                                  "processes", "open_files", "file_size",
+                                                  "output",    "output_rate"};
+  constexpr uint32_t kMany = 1u << 30;
+  auto processes = static_cast<uint32_t>(value.processes);
+  auto open_files = static_cast<uint32_t>(value.open_files);
+  if (!check_keys(table, " in [" + where + "]", kKnown) || !size(table, "memory", value.memory) ||
+      !seconds(table, "cpu", value.cpu) || !seconds(table, "cell_time", value.cell_time) ||
+      !number(table, "processes", 0, kMany, processes) ||
+      !number(table, "open_files", 0, kMany, open_files) ||
+      !size(table, "file_size", value.file_size) || !size(table, "output", value.output) ||
+      !size(table, "output_rate", value.output_rate))
+    return false;
+  if (open_files != 0 && open_files < kLeastOpenFiles)
+    return wrong("open_files", *table.get("open_files"),
+                 "0 for no limit, or a number from " + std::to_string(kLeastOpenFiles) +
+                     " on, as a session has descriptors of its own");
+  value.processes = processes;
+  value.open_files = open_files;
   return true;
 }
 
@@ -203,7 +267,7 @@ bool Reader::variables(const toml::table& table, std::vector<std::string>& value
   for (auto&& [key, item] : *node->as_table()) {
     const std::string name(key.str());
     if (!is_variable_name(name))
-      return fail(key.source(), quoted(name) + " cannot name an environment variable");
+      return fail(key.source(), in_quotes(name) + " cannot name an environment variable");
     const auto* content = item.as_string();
     if (!content || content->get().find('\0') != std::string::npos)
       return wrong("variables." + name, item, "a string");
@@ -234,14 +298,80 @@ bool Reader::read_environment(const std::string& name, const toml::node& node) {
   static const std::vector<std::string> kKnown = {
       "python",           "preload",       "init",          "variables",
       "spares",           "max_age",       "idle_exit",     "image",
-      "ignore_variables", "allow_threads", "allow_sockets", "watch"};
+      "ignore_variables", "allow_threads", "allow_sockets", "watch",
+      "preparser",        "limits"};
   const std::string where = "env." + name;
   if (!node.is_table()) return wrong(where, node, "a table [" + where + "]");
   EnvironmentConfig& env = out_.environments.emplace_back();
   env.name = name;
   const toml::table& table = *node.as_table();
   return check_keys(table, " in [" + where + "]", kKnown) && read_environment_lists(table, env) &&
-         read_environment_values(table, env);
+         read_environment_values(table, env) && read_environment_terms(table, where, env);
+}
+
+// What is for sessions only.
+bool Reader::read_environment_terms(const toml::table& table, const std::string& where,
+                                    EnvironmentConfig& env) {
+  if (!text(table, "preparser", env.preparser)) return false;
+  const size_t colon = env.preparser.find(':');
+  if (!env.preparser.empty() &&
+      (colon == env.preparser.npos || !is_module_name(env.preparser.substr(0, colon)) ||
+       !is_module_name(env.preparser.substr(colon + 1))))
+    return wrong("preparser", *table.get("preparser"), R"("module:function")");
+  const toml::node* node = table.get("limits");
+  if (!node) return true;
+  if (!node->is_table()) return wrong("limits", *node, "a table [" + where + ".limits]");
+  return limits(*node->as_table(), where + ".limits", env.limits.emplace());
+}
+
+bool Reader::read_serve(const toml::node& node) {
+  static const std::vector<std::string> kKnown = {"listen",
+                                                  "hosts",
+                                                  "user",
+                                                  "cgroup",
+                                                  "folder",
+                                                  "certificate",
+                                                  "key",
+                                                  "max_sessions",
+                                                  "max_sessions_per_user",
+                                                  "sessions_ahead",
+                                                  "checkpoints",
+                                                  "idle_timeout",
+                                                  "no_clients_timeout",
+                                                  "interrupt_grace",
+                                                  "file_limit",
+                                                  "limits"};
+  if (!node.is_table()) return wrong("serve", node, "a table [serve]");
+  const toml::table& table = *node.as_table();
+  ServeConfig& serve = out_.serve;
+  if (!check_keys(table, " in [serve]", kKnown) || !texts(table, "listen", serve.listen) ||
+      !texts(table, "hosts", serve.hosts) || !text(table, "user", serve.user) ||
+      !text(table, "cgroup", serve.cgroup) || !read_serve_values(table, serve))
+    return false;
+  if (serve.cgroup != "auto" && serve.cgroup != "off" && !serve.cgroup.starts_with('/'))
+    return wrong("cgroup", *table.get("cgroup"), "\"auto\", \"off\" or an absolute folder");
+  const toml::node* limits_node = table.get("limits");
+  if (!limits_node) return true;
+  if (!limits_node->is_table()) return wrong("limits", *limits_node, "a table [serve.limits]");
+  return limits(*limits_node->as_table(), "serve.limits", serve.limits);
+}
+
+bool Reader::read_serve_values(const toml::table& table, ServeConfig& serve) {
+  for (const auto& [key, value] : {std::pair{"folder", &serve.work_folder},
+                                   {"certificate", &serve.certificate},
+                                   {"key", &serve.key}}) {
+    std::string typed;
+    if (!text(table, key, typed)) return false;
+    if (!typed.empty() && !path(key, *table.get(key), typed, *value)) return false;
+  }
+  return number(table, "max_sessions", 1, 100'000, serve.max_sessions) &&
+         number(table, "max_sessions_per_user", 1, 100'000, serve.max_sessions_per_user) &&
+         number(table, "sessions_ahead", 0, 64, serve.sessions_ahead) &&
+         number(table, "checkpoints", 0, 256, serve.checkpoints) &&
+         duration(table, "idle_timeout", serve.idle_timeout_ns) &&
+         duration(table, "no_clients_timeout", serve.no_clients_timeout_ns) &&
+         duration(table, "interrupt_grace", serve.interrupt_grace_ns) &&
+         size(table, "file_limit", serve.file_limit);
 }
 
 bool Reader::read_environments(const toml::node& node) {
@@ -282,7 +412,7 @@ bool Reader::read_default(const toml::table& root) {
 }
 
 bool Reader::read(const toml::table& root) {
-  std::vector<std::string> known = {"default", "env"};
+  std::vector<std::string> known = {"default", "env", "serve"};
   if (out_.kind == ConfigKind::kUser) known.emplace_back("daemon");
   if (out_.kind == ConfigKind::kProject)
     if (const toml::node* node = root.get("daemon"))
@@ -291,6 +421,7 @@ bool Reader::read(const toml::table& root) {
   if (!check_keys(root, "", known)) return false;
   if (const toml::node* node = root.get("env"); node && !read_environments(*node)) return false;
   if (const toml::node* node = root.get("daemon"); node && !read_daemon(*node)) return false;
+  if (const toml::node* node = root.get("serve"); node && !read_serve(*node)) return false;
   return read_default(root);
 }
 

@@ -13,7 +13,6 @@
 namespace brood {
 namespace {
 
-constexpr int64_t kSecond = 1'000'000'000;
 constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 constexpr int64_t kFirstRetry = kSecond;
 constexpr int64_t kLongestRetry = 60 * kSecond;
@@ -156,6 +155,7 @@ void Environments::start(const std::string& key, Environment& env) {
                                     module_path_};
   env.init_file = plan->spec.init_file;
   env.init_identity = identify(env.init_file.c_str());
+  plan->spec.for_sessions = config_.for_sessions;
   Result<std::unique_ptr<ZygoteHost>> zygote =
       ZygoteHost::start(io_, interpreter, plan->spec, *this);
   if (!zygote) return fail(key, env, zygote.error().message);

@@ -110,11 +110,11 @@ std::string bootstrap_source(const std::string& module_path) {
          std::to_string(kControlFd) + ")\", {})";
 }
 
-Result<Interpreter> start_interpreter(const InterpreterSpec& spec) {
+Result<ZygoteProcess> start_interpreter(const InterpreterSpec& spec) {
   std::array<int, 2> pair{};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0)
     return sys_error("create a control socket");
-  Interpreter out;
+  ZygoteProcess out;
   out.control.reset(pair[0]);
   Fd theirs(pair[1]);
   if (pipe2(pair.data(), O_CLOEXEC | O_NONBLOCK) != 0) return sys_error("create a pipe");

@@ -20,14 +20,14 @@ struct InterpreterSpec {
   std::string module_path;             // _brood.abi3.so
 };
 
-struct Interpreter {
+struct ZygoteProcess {
   pid_t pid = -1;  // valid until it is reaped
   Fd process;      // its pidfd: readable once it has ended
   Fd control;      // our end of the control socket (its descriptor 3)
   Fd output;       // what it writes to its descriptors 1 and 2
 };
 
-Result<Interpreter> start_interpreter(const InterpreterSpec& spec);
+Result<ZygoteProcess> start_interpreter(const InterpreterSpec& spec);
 
 // The one-line program that loads the extension and hands the process to it. Exposed for its test.
 std::string bootstrap_source(const std::string& module_path);

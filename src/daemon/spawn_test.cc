@@ -47,7 +47,7 @@ class SpawnTest : public DaemonTest {
     const std::string path = dir_.path + "/script";
     std::ofstream(path) << script;
     chmod(path.c_str(), 0700);
-    Result<Interpreter> started = start_interpreter(
+    Result<ZygoteProcess> started = start_interpreter(
         {path, {"-O", "-X", "utf8"}, {"ONLY=this", "PATH=/usr/bin:/bin"}, "/m.so"});
     if (!started) return started.error().message;
     std::string text;
@@ -87,7 +87,7 @@ TEST_F(SpawnTest, GivesExactlyWhatIsAskedFor) {
 }
 
 TEST_F(SpawnTest, TellsWhatCannotBeExecuted) {
-  Result<Interpreter> started = start_interpreter({dir_.path, {}, {}, "/m.so"});
+  Result<ZygoteProcess> started = start_interpreter({dir_.path, {}, {}, "/m.so"});
   ASSERT_FALSE(started);
   EXPECT_EQ(started.error().message, "cannot execute " + dir_.path + ": Permission denied");
 }

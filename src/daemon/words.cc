@@ -4,10 +4,11 @@
 #include <charconv>
 #include <vector>
 
+#include "base/clock.h"
+
 namespace brood {
 namespace {
 
-constexpr int64_t kSecond = 1'000'000'000;
 constexpr size_t kLongestTyped = 64;                     // a longer word is no slip of the fingers
 constexpr int64_t kLongest = int64_t{10} * 366 * 86400;  // seconds
 
@@ -56,6 +57,16 @@ std::optional<int64_t> parse_duration(std::string_view text) {
   if (!unit || error != std::errc() || stop != end || count < 0) return std::nullopt;
   if (count > kLongest / *unit) return std::nullopt;
   return count * *unit * kSecond;
+}
+
+std::optional<uint64_t> parse_size(std::string_view text) {
+  uint64_t count = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (error != std::errc()) return std::nullopt;
+  const std::string_view unit = text.substr(static_cast<size_t>(stop - text.data()));
+  for (const auto& [name, shift] : {std::pair{"", 0}, {"KiB", 10}, {"MiB", 20}, {"GiB", 30}})
+    if (unit == name && count <= uint64_t{1} << (60 - shift)) return count << shift;
+  return std::nullopt;
 }
 
 std::string show_duration(int64_t nanoseconds) {

@@ -13,6 +13,9 @@ namespace brood {
 // years.
 std::optional<int64_t> parse_duration(std::string_view text);
 
+// "4096", "64KiB", "2GiB" to bytes; nothing for anything else.
+std::optional<uint64_t> parse_size(std::string_view text);
+
 // For people: "3s", "12m", "2h05m", "4d".
 std::string show_duration(int64_t nanoseconds);
 

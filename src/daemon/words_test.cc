@@ -2,10 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include "base/clock.h"
+
 namespace brood {
 namespace {
-
-constexpr int64_t kSecond = 1'000'000'000;
 
 TEST(Words, ReadsDurations) {
   EXPECT_EQ(parse_duration("0"), 0);

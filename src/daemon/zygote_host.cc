@@ -43,19 +43,20 @@ const char* name_of(ZygoteState state) {
 Result<std::unique_ptr<ZygoteHost>> ZygoteHost::start(boost::asio::io_context& io,
                                                       const InterpreterSpec& interpreter,
                                                       const ZygoteSpec& spec, Owner& owner) {
-  Result<Interpreter> process = start_interpreter(interpreter);
+  Result<ZygoteProcess> process = start_interpreter(interpreter);
   if (!process) return process.error();
   return std::unique_ptr<ZygoteHost>(
       new ZygoteHost(io, std::move(*process), interpreter.python, spec, owner));
 }
 
-ZygoteHost::ZygoteHost(boost::asio::io_context& io, Interpreter interpreter, std::string python,
+ZygoteHost::ZygoteHost(boost::asio::io_context& io, ZygoteProcess interpreter, std::string python,
                        const ZygoteSpec& spec, Owner& owner)
     : process_(std::move(interpreter)),
       python_(std::move(python)),
       spec_(spec),
       owner_(owner),
       started_ns_(monotonic_ns()),
+      io_(io),
       exit_(io, process_.process.release()),
       output_(io, process_.output.release()),
       control_(io, std::move(process_.control), kMaxControlPayload, *this),
@@ -65,11 +66,23 @@ ZygoteHost::ZygoteHost(boost::asio::io_context& io, Interpreter interpreter, std
   wait_exit();
 }
 
-ZygoteHost::~ZygoteHost() = default;
+ZygoteHost::~ZygoteHost() { not_fresh(); }
+
+void ZygoteHost::judge(Verdict verdict) {
+  verdicts_.push_back(std::move(verdict));
+  if (state_ != ZygoteState::kReady) return not_fresh();
+  control_.send(FrameType::kJudge, {});
+}
+
+void ZygoteHost::not_fresh() {
+  for (Verdict& verdict : std::exchange(verdicts_, {}))
+    boost::asio::post(io_, [verdict = std::move(verdict)] { verdict(false); });
+}
 
 void ZygoteHost::retire() {
   if (state_ == ZygoteState::kRetiring) return;
   state_ = ZygoteState::kRetiring;
+  not_fresh();
   idle_since_ns_ = monotonic_ns();
   control_.send(FrameType::kRetire, {});
 }
@@ -89,7 +102,9 @@ void ZygoteHost::on_frame(FrameType type, std::string_view payload) {
     case FrameType::kFailed: return on_failed_frame(payload);
     case FrameType::kWorkerStarted: return on_program_frame(true, payload);
     case FrameType::kWorkerEnded: return on_program_frame(false, payload);
+    case FrameType::kFresh: return on_fresh_frame();
     case FrameType::kStale: {
+      not_fresh();
       Result<ZygoteStale> stale = decode_zygote_stale(payload);
       return owner_.on_stale(*this, stale ? stale->path : std::string("?"));
     }
@@ -105,6 +120,13 @@ void ZygoteHost::on_ready_frame(std::string_view payload) {
   state_ = ZygoteState::kReady;
   spares_ = spec_.spares;
   owner_.on_ready(*this);
+}
+
+void ZygoteHost::on_fresh_frame() {
+  if (verdicts_.empty()) return;
+  const Verdict verdict = std::move(verdicts_.front());
+  verdicts_.pop_front();
+  verdict(true);
 }
 
 void ZygoteHost::on_failed_frame(std::string_view payload) {
@@ -134,6 +156,7 @@ void ZygoteHost::broken(const std::string& why) {
 
 // Mostly the process is ending, and will be reaped in a moment.
 void ZygoteHost::on_end(const std::string& why) {
+  not_fresh();
   orphan_timer_.expires_after(kOrphanLimit);
   orphan_timer_.async_wait(guard_.wrap([this, why](auto error) {
     if (!error) broken(why);

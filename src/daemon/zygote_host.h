@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -58,6 +60,10 @@ class ZygoteHost final : private FrameStream::Handler {
   ZygoteState state() const { return state_; }
   pid_t pid() const { return process_.pid; }
   int64_t started_ns() const { return started_ns_; }
+  // Whether what it has loaded is still what is on disk. Answered from the event loop, once; no
+  // when it leaves before it has answered.
+  using Verdict = std::function<void(bool fresh)>;
+  void judge(Verdict verdict);
   // Since when a retired one has nothing left to do.
   int64_t idle_since_ns() const { return idle_since_ns_; }
   const ZygoteReady& report() const { return report_; }
@@ -66,14 +72,16 @@ class ZygoteHost final : private FrameStream::Handler {
   const std::map<uint32_t, RunningProgram>& programs() const { return programs_; }
 
  private:
-  ZygoteHost(boost::asio::io_context& io, Interpreter interpreter, std::string python,
+  ZygoteHost(boost::asio::io_context& io, ZygoteProcess interpreter, std::string python,
              const ZygoteSpec& spec, Owner& owner);
   void on_frame(FrameType type, std::string_view payload) override;
   void on_end(const std::string& why) override;
   void on_ready_frame(std::string_view payload);
   void on_failed_frame(std::string_view payload);
+  void on_fresh_frame();
   void on_program_frame(bool started, std::string_view payload);
   void broken(const std::string& why);
+  void not_fresh();
   void wait_output();
   void read_output();
   void log_output_lines(bool all);
@@ -81,7 +89,7 @@ class ZygoteHost final : private FrameStream::Handler {
   void reap();
   void fail(const std::string& text);
 
-  Interpreter process_;
+  ZygoteProcess process_;
   const std::string python_;
   const ZygoteSpec spec_;
   Owner& owner_;
@@ -93,8 +101,10 @@ class ZygoteHost final : private FrameStream::Handler {
   uint32_t spares_ = 0;
   uint64_t served_ = 0;
   std::map<uint32_t, RunningProgram> programs_;
-  std::string output_tail_;  // the newest it wrote, for a failure's text
-  std::string output_line_;  // what has not been logged yet
+  boost::asio::io_context& io_;
+  std::deque<Verdict> verdicts_;  // asked for, in order
+  std::string output_tail_;       // the newest it wrote, for a failure's text
+  std::string output_line_;       // what has not been logged yet
   boost::asio::posix::stream_descriptor exit_;
   boost::asio::posix::stream_descriptor output_;
   FrameStream control_;
