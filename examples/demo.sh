@@ -230,3 +230,5 @@ printf '%-26s %9s %15s %9s %15s %9s\n' "" median min-max median min-max ratio
 printf '%s\n' "${TABLE[@]}"
 say
 say "Whole processes as this shell sees them; /bin/true takes $(ms "$median") ms here."
+say
+say "Next: build/bin/brood serve --demo  (sessions in the browser: click the address that it prints)"

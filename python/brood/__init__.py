@@ -1,19 +1,35 @@
-"""What brood keeps warm, for Python programs: a thin layer over the ``brood`` command.
+"""brood for Python programs: a client of ``brood serve``, and a thin layer over the ``brood`` command.
 
     import brood
+    with brood.Client() as client, client.new("math") as session:
+        print(session.run("1 + 1").value)
+
     brood.status()["environments"]    # zygotes, spares, running programs, their memory
     brood.paths()["daemon_log"]       # where things are
     brood.__version__
 
-Nothing here starts the daemon. Programs need none of it to run warm.
+Nothing here starts the daemon or the server. Programs need none of it to run warm.
 """
 
+import importlib
 import json
 import os
 import shutil
 import subprocess
 
-__all__ = ["BroodError", "paths", "status"]
+# Where the names of the clients are: imported when one of them is first used.
+_PLACES = {
+    "brood.client": ("Client", "EventStream", "Session"),
+    "brood.aio": ("AsyncClient", "AsyncEventStream", "AsyncSession"),
+    "brood.results": ("Checkpoints", "ErrorReport", "Event", "Result"),
+    "brood.errors": (
+        "AuthenticationError", "BadRequest", "Busy", "CellError", "ConnectionLost", "EnvironmentUnavailable", "Error", "Forbidden",
+        "LimitExceeded", "NotFound", "ProtocolError", "SessionEnded", "SessionNotFound", "Timeout",
+    ),
+}
+_LAZY = {name: place for place, names in _PLACES.items() for name in names}
+
+__all__ = ["BroodError", "paths", "status", *_LAZY]
 
 
 class BroodError(RuntimeError):
@@ -55,4 +71,12 @@ def paths():
 def __getattr__(name):
     if name == "__version__":
         return _run("--version").split()[-1]
+    if name in _LAZY:
+        value = getattr(importlib.import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_LAZY, "__version__"})
