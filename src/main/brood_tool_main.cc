@@ -13,7 +13,11 @@
 #include "main/tool_daemon.h"
 #include "main/tool_env.h"
 #include "main/tool_run.h"
+#include "main/tool_session.h"
+#include "main/tool_slap.h"
 #include "main/tool_status.h"
+#include "main/tool_token.h"
+#include "main/tool_user.h"
 
 namespace brood {
 namespace {
@@ -22,6 +26,7 @@ namespace {
 std::optional<int> run_raw(std::span<char*> words) {
   const std::string_view command = words.size() > 1 ? words[1] : "";
   if (command == "explain") return run_explain(words.subspan(2));
+  if (command == "serve") return execute_serve(words.subspan(1));
   if (command == "resolve-and-run") return run_resolved(words.subspan(2));
   return std::nullopt;
 }
@@ -48,6 +53,7 @@ void add_elsewhere(CLI::App& app) {
   app.add_subcommand("run", "run a Python program; see brood run --help");
   app.add_subcommand("python",
                      "the same, with exactly the command line of python3 (also brood-python)");
+  app.add_subcommand("serve", "serve sessions to browsers and programs; see brood serve --help");
   app.add_subcommand("explain", "say how a command line would run, and why");
 }
 
@@ -69,13 +75,18 @@ int parse_and_run(int argc, char** argv) {
   bool as_json = false;
   bool follow = false;
   unsigned lines = 50;
-  CLI::App app{"brood runs Python programs in warm interpreters.", "brood"};
+  CLI::App app{"brood runs Python programs and sessions in warm interpreters.", "brood"};
   app.require_subcommand(1);
   app.set_version_flag("--version", "brood " BROOD_VERSION);
   app.footer("More: man brood");
   add_elsewhere(app);
   add_env(app, name, status);
   add_bench(app, status);
+  add_slap(app, status);
+  add_user_commands(app, status);
+  add_token_commands(app, status);
+  SessionCommand session;
+  add_session(app, session, status);
   CLI::App* show = app.add_subcommand("status", "what is warm, and what it costs");
   show->add_flag("--json", as_json, "for programs");
   show->callback([&] { status = run_status(as_json); });
@@ -91,9 +102,10 @@ int parse_and_run(int argc, char** argv) {
     return "brood: " + std::string(error.what()) + "; see brood --help\n";
   });
   if (std::optional<int> wrong = reject_unknown(app, argc > 1 ? argv[1] : "")) return *wrong;
-  if (argc > 2 && std::string_view(argv[1]) == "env")
-    if (std::optional<int> wrong = reject_unknown(*app.get_subcommand("env"), argv[2]))
-      return *wrong;
+  for (const std::string group : {"env", "session", "slap", "user", "token"})
+    if (argc > 2 && argv[1] == group)
+      if (std::optional<int> wrong = reject_unknown(*app.get_subcommand(group), argv[2]))
+        return *wrong;
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdio>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -18,6 +19,7 @@
 #include "daemon/environments.h"
 #include "daemon/server.h"
 #include "daemon/startup.h"
+#include "main/serve.h"
 
 namespace brood {
 namespace {
@@ -152,6 +154,7 @@ int serve(const Options& options) {
 }  // namespace brood
 
 int main(int argc, char** argv) {
+  if (argc > 1 && std::string_view(argv[1]) == "serve") return brood::run_serve(argc - 1, argv + 1);
   brood::Options options;
   CLI::App app{
       "broodd keeps Python interpreters warm. It is started by itself when brood needs it.",

@@ -1,7 +1,12 @@
 #include "main/tool_bench.h"
 
-#include <memory>
+#include <unistd.h>
 
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/sys.h"
 #include "launch/daemon_client.h"
 #include "launch/interpreter.h"
 #include "main/tool_client.h"
@@ -18,6 +23,35 @@ int run(BenchOptions options) {
   options.module = installed("lib/brood/_brood.abi3.so");
   options.scripts = installed("lib/brood/python/brood");
   return bench_run(options);
+}
+
+// A Python program of ours measures; becomes it.
+int run_sessions(const std::string& wanted, const std::vector<std::string>& options) {
+  Result<Interpreter> python = find_interpreter(wanted);
+  if (!python) return fail(python.error().message);
+  std::vector<std::string> words = {python->path,
+                                    installed("lib/brood/python/brood") + "/bench_sessions.py",
+                                    "--brood", installed("bin/brood")};
+  words.insert(words.end(), options.begin(), options.end());
+  std::vector<char*> arguments;
+  for (std::string& word : words)
+    arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  execv(arguments[0], arguments.data());
+  return fail(sys_error("execute " + python->path).message);
+}
+
+void add_bench_sessions(CLI::App& bench, int& status) {
+  CLI::App* command = bench.add_subcommand(
+      "sessions", "what sessions of a server cost, beside a Jupyter kernel; takes a few minutes");
+  auto python = std::make_shared<std::string>();
+  command->add_option("--python", *python);
+  command->set_help_flag();  // the rest of the command line, and its help, are the program's
+  command->allow_extras();
+  command->callback([command, python, &status] {
+    std::vector<std::string> options = command->remaining();
+    status = run_sessions(*python, options);
+  });
 }
 
 }  // namespace
@@ -44,6 +78,7 @@ void add_bench(CLI::App& app, int& status) {
   command->add_option("--output", options->output, "writes <output>.json and <output>.svg")
       ->capture_default_str();
   command->callback([options, &status] { status = run(*options); });
+  add_bench_sessions(*bench, status);
 }
 
 }  // namespace brood

@@ -8,6 +8,8 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <string>
+#include <vector>
 
 #include "base/sys.h"
 #include "daemon/status_view.h"
@@ -50,6 +52,16 @@ int follow_log(const std::string& path, off_t from) {
 }
 
 }  // namespace
+
+int execute_serve(std::span<char* const> words) {
+  const std::string self = read_link("/proc/self/exe");  // PREFIX/libexec/brood/brood-tool
+  const std::string program = self.substr(0, self.rfind("/libexec/")) + "/bin/broodd";
+  std::vector<char*> arguments = {const_cast<char*>("broodd")};
+  arguments.insert(arguments.end(), words.begin(), words.end());
+  arguments.push_back(nullptr);
+  execv(program.c_str(), arguments.data());
+  return fail(sys_error("execute " + program).message, 127);
+}
 
 int run_stop() {
   Result<json> answer = ask_daemon({{"command", "stop"}}, {{"pid", 0}});

@@ -1,6 +1,5 @@
 #include "main/tool_status.h"
 
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -9,17 +8,13 @@
 #include "base/sys.h"
 #include "daemon/resolve.h"
 #include "daemon/status_view.h"
+#include "main/terminal_width.h"
 #include "main/tool_client.h"
 
 namespace brood {
 namespace {
 
 using nlohmann::json;
-
-size_t terminal_width() {
-  winsize size{};
-  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
-}
 
 json paths() {
   const RuntimeDir dir = runtime_dir();
@@ -46,7 +41,7 @@ int run_status(bool as_json) {
     ViewStyle style;
     if (isatty(STDOUT_FILENO)) {
       style.color = !getenv("NO_COLOR");
-      style.width = terminal_width();
+      style.width = terminal_width(0);
     }
     text = show_daemon(*status) + "\n\n" + show_environments(*status, style);
   }

@@ -1,0 +1,40 @@
+// brood session: online sessions from the command line.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "brood/client.h"
+
+namespace brood {
+
+// What the command line says; the meaning of a member is that of its option.
+struct SessionCommand {
+  std::string server, user;
+  bool as_json = false;
+  std::string id;
+  std::vector<std::string> words;
+  std::string env, name, code, signal = "INT";
+  bool has_code = false, measure = false;
+  int checkpoints = -1, steps = 1;
+  uint64_t to = 0, at = 0;
+  double timeout = 0;
+};
+
+inline constexpr int kTimedOut = 124;
+inline constexpr int kLost = 125;  // nobody knows how the cell ended, or the session has ended
+inline constexpr int kInterrupted = 130;
+
+// `command` is filled while the command line is parsed, and must outlive it.
+void add_session(CLI::App& app, SessionCommand& command, int& status);
+
+Client connect_to_server(const SessionCommand& command);
+// The session that `word` names: an id, a name, or the beginning of one id. Throws ClientError.
+SessionInfo find_session(Client& client, const std::string& word);
+
+int run_session_exec(const SessionCommand& command);    // tool_session_exec.cc
+int run_session_attach(const SessionCommand& command);  // tool_session_attach.cc
+
+}  // namespace brood

@@ -1,0 +1,99 @@
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/sys.h"
+#include "main/terminal.h"
+
+namespace brood {
+namespace {
+
+int g_signal_pipe = -1;
+
+void on_signal(int number) {
+  const int saved = errno;
+  const char byte = static_cast<char>(number);
+  if (write(g_signal_pipe, &byte, 1) < 0) {
+  }  // full: enough of them wait
+  errno = saved;
+}
+
+}  // namespace
+
+TypedSignals::TypedSignals() {
+  int ends[2];
+  require(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0, "a pipe for signals");
+  reading_ = Fd(ends[0]);
+  writing_ = Fd(ends[1]);
+  g_signal_pipe = ends[1];
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  sigaction(SIGINT, &action, &old_interrupt_);
+  sigaction(SIGQUIT, &action, &old_quit_);
+}
+
+TypedSignals::~TypedSignals() {
+  sigaction(SIGINT, &old_interrupt_, nullptr);
+  sigaction(SIGQUIT, &old_quit_, nullptr);
+}
+
+HiddenTyping::HiddenTyping(int terminal, bool hidden) : terminal_(terminal) {
+  if (!hidden || tcgetattr(terminal_, &before_) != 0) return;
+  termios quiet = before_;
+  quiet.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+  changed_ = tcsetattr(terminal_, TCSAFLUSH, &quiet) == 0;
+}
+
+HiddenTyping::~HiddenTyping() {
+  if (!changed_) return;
+  tcsetattr(terminal_, TCSADRAIN, &before_);
+  write_out(STDOUT_FILENO, "\n");
+}
+
+int typing_descriptor() {
+  static const Fd kOwn(open("/proc/self/fd/0", O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
+  return kOwn ? kOwn.get() : STDIN_FILENO;
+}
+
+int TypedSignals::take() {
+  char byte = 0;
+  return read(reading_.get(), &byte, 1) == 1 ? byte : 0;
+}
+
+Ready wait_for(RemoteSession& session, int descriptor, TypedSignals& signals, int input,
+               std::optional<SessionEvent>& event) {
+  for (;;) {
+    pollfd items[3] = {
+        {signals.descriptor(), POLLIN, 0}, {descriptor, POLLIN, 0}, {input, POLLIN, 0}};
+    if (poll(items, 1, 0) > 0) return Ready::kSignal;
+    event = session.next_event(0);
+    if (event) return Ready::kEvent;
+    if (poll(items, 3, -1) < 0) continue;  // interrupted: the pipe says by what
+    if (items[0].revents == 0 && items[1].revents == 0) return Ready::kInput;
+  }
+}
+
+TypedLine read_line(int input, bool hidden, TypedSignals& signals) {
+  const HiddenTyping typing(input, hidden);
+  std::string text;
+  for (;;) {
+    pollfd items[2] = {{signals.descriptor(), POLLIN, 0}, {input, POLLIN, 0}};
+    if (poll(items, 2, -1) < 0) continue;
+    if (items[0].revents != 0) return {TypedLine::Kind::kSignal, ""};
+    char byte = 0;
+    const ssize_t got = read(input, &byte, 1);
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (got <= 0) return {text.empty() ? TypedLine::Kind::kEnd : TypedLine::Kind::kLine, text};
+    if (byte == '\n') return {TypedLine::Kind::kLine, text};
+    text.push_back(byte);
+  }
+}
+
+// A reader that has gone is nobody to tell.
+void write_out(int output, std::string_view bytes) {
+  if (!write_all(output, bytes)) return;
+}
+
+}  // namespace brood
