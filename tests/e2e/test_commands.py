@@ -12,17 +12,22 @@ import time
 from pathlib import Path
 
 import pytest
-from brood_fixture import PYTHON, TIMEOUT, TRACE
+from brood_fixture import PYTHON, ROOT, TIMEOUT, TRACE
 from waiting import DEADLINE, ended, the_zygote, wait_until, zygotes
 
 pytestmark = pytest.mark.core
+
+
+SESSION = ("new", "list", "attach", "exec", "interrupt", "signal", "undo", "fork", "checkpoints", "rm")
 
 
 # --- help, version, usage ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["run"], ["env"], ["env", "list"], ["env", "show"], ["env", "warm"], ["env", "retire"], ["status"], ["top"], ["stop"], ["logs"], ["explain"], ["bench"], ["bench", "run"]], ids=" ".join
+    "words", [[], ["run"], ["env"], ["env", "list"], ["env", "show"], ["env", "warm"], ["env", "retire"], ["status"], ["top"], ["stop"], ["logs"], ["explain"], ["bench"], ["bench", "run"], ["bench", "sessions"],
+     ["slap"], ["slap", "session"],
+     ["serve"], ["session"], *(["session", command] for command in SESSION), ["user"], ["token"]], ids=" ".join
 )
 def test_help(shared_brood, words):
     done = shared_brood.tool(*words, "--help")
@@ -37,8 +42,31 @@ def test_help_of_the_daemon(shared_brood):
 
 def test_every_command_is_in_the_help(shared_brood):
     text = shared_brood.tool("--help").out.decode()
-    for command in ("run", "python", "explain", "env", "bench", "status", "top", "stop", "logs"):
+    commands = ("run", "python", "serve", "session", "explain", "env", "bench", "slap", "status", "top", "stop", "logs", "user", "token")
+    for command in commands:
         assert re.search(rf"^  {command}\s", text, re.M), command
+    assert sorted(re.findall(r"^  ([a-z]+)\s", text, re.M)) == sorted(commands)
+    sessions = shared_brood.tool("session", "--help").out.decode()
+    assert all(re.search(rf"^  {command}\s", sessions, re.M) for command in SESSION)
+
+
+def options_of(brood, *words):
+    return set(re.findall(r"(?<![\w-])--[a-z-]+", re.sub(r"\(.*?\)", "", brood.tool(*words, "--help").out.decode())))
+
+
+def test_the_man_page_and_the_completion_know_the_options_of_serve(shared_brood):
+    page = (ROOT / "packaging/man/brood.1").read_text().replace("\\-", "-")
+    completion = (ROOT / "packaging/completion/brood").read_text()
+    offered = re.search(r"_brood_serve\(\).*?\n}", completion, re.S)[0]
+    options = {"--listen", "--ready-fd"} | {
+        option for option in re.findall(r'"(--[a-z-]+)"', (ROOT / "src/main/serve_options.cc").read_text())
+    }
+    assert len(options) >= 12 and options <= options_of(shared_brood, "serve")
+    for option in options:
+        assert re.search(rf"^\.[A-Z]+ .*{option}\b", page, re.M), option
+        assert option in offered, option
+    for command in SESSION:
+        assert re.search(rf"brood session {command}\b|\" {command} \"", page), command
 
 
 def test_version(shared_brood):

@@ -144,12 +144,12 @@ def test_watch(brood, project):
 def test_idle_exit_and_max_age(brood, project):
     project("brood.toml", '[env.app]\nidle_exit = "1s"\n')
     brood.warm_drop_in(["-c", "pass"], cwd=project.folder)
-    (zygote,) = zygotes(brood)
     wait_until(lambda: not zygotes(brood), "the unused zygote to leave")
     project("brood.toml", '[env.app]\nmax_age = "1s"\n')
     brood.warm_drop_in(["-c", "pass"], cwd=project.folder)
-    (zygote,) = zygotes(brood)
-    wait_until(lambda: zygotes(brood) and zygote not in zygotes(brood), "the old zygote to be replaced")
+    # On a busy machine the next one can be there already beside the one that leaves.
+    first = set(wait_until(lambda: zygotes(brood), "a zygote"))
+    wait_until(lambda: set(zygotes(brood)) - first and not first & set(zygotes(brood)), "the old zygote to be replaced")
     assert brood.warm_drop_in(["-c", "print(1)"], cwd=project.folder).out == b"1\n"
 
 
@@ -364,6 +364,7 @@ def test_the_files_keys_are_those_of_the_documentation():
     table = text[text.index("| key of `[env.NAME]`") : text.index("A duration is")]
     documented = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
     source = (root / "src/daemon/config_toml.cc").read_text()
-    known = source[source.index("kKnown = {") :]
+    known = source[source.index("bool Reader::read_environment(const std::string& name") :]
+    known = known[known.index("kKnown = {") :]
     known = {word for word in known[known.index("{") + 1 : known.index("}")].replace('"', " ").replace(",", " ").split()}
     assert documented == known

@@ -1,0 +1,287 @@
+"""`brood session`: sessions from the command line, against a real server."""
+
+import json
+import signal
+import subprocess
+
+import pexpect
+import pytest
+from brood_fixture import TIMEOUT
+from session_server import SessionServer
+
+
+@pytest.fixture(scope="module")
+def server(shared_brood):
+    made = SessionServer(shared_brood)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def session(server):
+    made = server.new()
+    yield made
+    server.tool("rm", made)
+
+
+def start(server, *words, **more):
+    return subprocess.Popen(
+        [server.brood.brood, "session", *words],
+        env=server.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **more,
+    )
+
+
+@pytest.fixture
+def attach(server):
+    opened = []
+
+    def open_terminal(which):
+        terminal = pexpect.spawn(
+            server.brood.brood,
+            ["session", "attach", which],
+            env={**server.environment, "TERM": "xterm", "NO_COLOR": "1", "XDG_STATE_HOME": str(server.brood.base / "state")},
+            dimensions=(40, 100),
+            timeout=TIMEOUT,
+            encoding="utf-8",
+        )
+        opened.append(terminal)
+        return terminal
+
+    yield open_terminal
+    for terminal in opened:
+        terminal.close(force=True)
+
+
+# --- without a terminal --------------------------------------------------------------------------
+
+
+def test_new_list_and_rm(server):
+    made = server.new("--name", "cli-list")
+    listed = json.loads(server.tool("list", "--json").out)
+    assert [one["name"] for one in listed if one["id"] == made] == ["cli-list"]
+    assert made.encode() in server.tool("list").out
+    assert server.tool("rm", "cli-list").status == 0
+    assert made not in [one["id"] for one in json.loads(server.tool("list", "--json").out) if one["state"] != "ended"]
+
+
+def test_what_a_terminal_would_obey_is_written_out(server, session):
+    assert server.tool("exec", session, "-c", "x = 'a\x1b[31mb\x7fc\u009bd\te'").status == 0
+    done = server.tool("checkpoints", session)
+    assert done.status == 0 and b"x = 'a\\x1b[31mb\\x7fc\\x9bd\\te'\n" in done.out, done
+    refused = server.tool("new", "--name", "a\nb")
+    assert refused.status == 2 and b"a name has no control characters" in refused.err
+
+
+def test_exec_prints_what_the_cell_prints(server, session):
+    done = server.tool("exec", session, "-c", "import sys\nprint('out')\nprint('err', file=sys.stderr)\n6 * 7")
+    assert (done.status, done.out, done.err) == (0, b"out\n42\n", b"err\n")
+
+
+def test_exec_keeps_the_state(server, session):
+    assert server.tool("exec", session, "-c", "x = 5").status == 0
+    assert server.tool("exec", session, stdin=b"x + 1").out == b"6\n"
+    (server.brood.work / "code.py").write_text("x + 2\n")
+    assert server.tool("exec", session, "code.py").out == b"7\n"
+
+
+def test_an_exception_is_status_1(server, session):
+    done = server.tool("exec", session, "-c", "1 / 0")
+    assert (done.status, done.out) == (1, b"")
+    assert b"ZeroDivisionError" in done.err
+
+
+def test_a_timeout_is_status_124(server, session):
+    done = server.tool("exec", session, "--timeout", "0.3", "-c", "while True: pass")
+    assert done.status == 124, done
+
+
+def test_input_is_read_from_stdin(server, session):
+    done = server.tool("exec", session, "-c", "a = input('name? '); print('hello', a)", stdin=b"ada\n")
+    assert (done.status, done.out) == (0, b"hello ada\n")
+
+
+def test_ctrl_c_interrupts_the_cell(server, session):
+    running = start(server, "exec", session, "-c", "import time\nprint('ready', flush=True)\nwhile True: time.sleep(0.01)")
+    assert running.stdout.readline() == b"ready\n"
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=TIMEOUT)
+    assert running.returncode == 130
+    assert b"KeyboardInterrupt" in err
+    assert server.tool("exec", session, "-c", "'alive'").status == 0
+
+
+def test_interrupt_from_elsewhere(server, session):
+    running = start(server, "exec", session, "-c", "import time\nprint('ready', flush=True)\nwhile True: time.sleep(0.01)")
+    assert running.stdout.readline() == b"ready\n"
+    assert server.tool("interrupt", session).status == 0
+    running.communicate(timeout=TIMEOUT)
+    assert running.returncode == 130
+
+
+def test_undo_and_checkpoints(server, session):
+    server.tool("exec", session, "-c", "x = 1")
+    server.tool("exec", session, "-c", "x = 2")
+    kept = json.loads(server.tool("checkpoints", session, "--json").out)["checkpoints"]
+    assert [one["code"] for one in kept][-1] == "x = 2"
+    assert server.tool("undo", session).status == 0
+    assert server.tool("exec", session, "-c", "x").out == b"1\n"
+
+
+def test_fork_is_a_session_of_its_own(server, session):
+    server.tool("exec", session, "-c", "x = 1")
+    branch = server.tool("fork", session).out.decode().strip()
+    server.tool("exec", branch, "-c", "x += 10")
+    assert server.tool("exec", branch, "-c", "x").out == b"11\n"
+    assert server.tool("exec", session, "-c", "x").out == b"1\n"
+    assert server.tool("rm", branch).status == 0
+
+
+def test_wrong_command_lines(server):
+    for words in (["exec"], ["attach", "nobody"], ["undo", "nobody"], ["rm", "nobody"], ["exec", "a", "b", "-c", "1"], ["nonsense"]):
+        done = server.tool(*words)
+        assert done.status in (1, 2) and done.err.startswith(b"brood: "), (words, done)
+    for words in (["new", "--checkpoints", "-1"], ["exec", "a", "--timeout", "-1", "-c", "1"], ["undo", "a", "--steps", "0"]):
+        done = server.tool(*words)
+        assert done.status == 2 and words[-1 if words[0] != "exec" else 2].encode() in done.err, (words, done)
+    for nobody in ("unix:/nonexistent/socket", "tcp:127.0.0.1:1", "tls:127.0.0.1:1"):
+        done = server.tool("list", "--server", nobody)
+        assert done.status == 1 and nobody.encode() in done.err and b"brood serve" in done.err, done
+
+
+def test_a_web_address_is_told(brood):
+    server = SessionServer(brood, "--listen", "http:127.0.0.1:0")
+    try:
+        web = next(address for address in server.addresses if address.startswith("http:"))
+        done = server.tool("list", "--server", web.replace("http:", "tcp:"))
+        assert done.status == 1 and b"a web server answers there" in done.err, done
+    finally:
+        server.close()
+
+
+# --- on a terminal -------------------------------------------------------------------------------
+
+
+def test_attach_runs_cells(server, session, attach):
+    terminal = attach(session)
+    terminal.expect_exact("In [1]: ")
+    terminal.send("x = 20 + 1\r")
+    terminal.expect_exact("In [2]: ")
+    terminal.send("for i in range(2):\r")
+    terminal.expect_exact("...: ")
+    terminal.send("print('line', i)\r\r")
+    terminal.expect("line 0\r\nline 1")
+    terminal.expect_exact("In [3]: ")
+    terminal.send("x * 2\r")
+    terminal.expect_exact("Out[3]: 42")
+    terminal.expect_exact("In [4]: ")
+    terminal.sendeof()
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+    assert server.tool("exec", session, "-c", "x").out == b"21\n"  # it goes on
+
+
+def test_attach_shows_what_was_and_what_others_do(server, session, attach):
+    server.tool("exec", session, "-c", "print('before')")
+    terminal = attach(session)
+    terminal.expect_exact("In [1]: print('before')")
+    terminal.expect_exact("In [2]: ")
+    server.tool("exec", session, "-c", "print('else' + 'where')")
+    terminal.expect_exact("elsewhere")
+    terminal.expect_exact("In [3]: ")
+
+
+def test_attach_interrupts_and_answers_input(server, session, attach):
+    terminal = attach(session)
+    terminal.expect_exact("In [1]: ")
+    terminal.send("import time; print('rea' + 'dy'); time.sleep(600)\r")
+    terminal.expect_exact("ready")
+    terminal.sendintr()
+    terminal.expect_exact("KeyboardInterrupt")
+    terminal.expect_exact("In [2]: ")
+    terminal.send("half")
+    terminal.sendintr()
+    terminal.expect_exact("In [2]: ")
+    terminal.send("print('hi', input('na' + 'me? '))\r")
+    terminal.expect_exact("name? ")
+    terminal.send("ada\r")
+    terminal.expect_exact("hi ada")
+
+
+def test_attach_completes(server, session, attach):
+    server.tool("exec", session, "-c", "a_long_variable = 1234")
+    terminal = attach(session)
+    terminal.expect_exact("In [2]: ")
+    terminal.send("a_lon\t\r")
+    terminal.expect_exact("Out[2]: 1234")
+
+
+def test_attach_says_when_the_session_ends(server, attach):
+    made = server.new()
+    server.tool("exec", made, "-c", "1")  # one that is still starting has no process
+    terminal = attach(made)
+    terminal.expect_exact("In [2]: ")
+    server.tool("rm", made)
+    terminal.expect_exact("the session has ended")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0  # as its process did
+
+
+def test_attach_ends_as_the_code_exits(server, attach):
+    terminal = attach(server.new())
+    terminal.expect_exact("In [1]: ")
+    terminal.send("import sys; sys.exit(3)\r")
+    terminal.expect_exact("the session has ended")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 3
+
+
+def test_attach_shows_what_others_do_while_a_line_is_typed(server, session, attach):
+    terminal = attach(session)
+    terminal.expect_exact("In [1]: ")
+    terminal.send("1 + ")
+    terminal.expect_exact("1 + ")
+    server.tool("exec", session, "-c", "print('else' + 'where')")
+    terminal.expect_exact("elsewhere")
+    terminal.expect_exact("In [2]: 1 + ")
+    terminal.send("41\r")
+    terminal.expect_exact("Out[2]: 42")
+    server.tool("undo", session)
+    terminal.expect_exact("back at the state before In [2]")
+
+
+def test_attach_answers_a_cell_that_waits_already(server, session, attach):
+    first = attach(session)
+    first.expect_exact("In [1]: ")
+    first.send("print('got', input('na' + 'me? '))\r")
+    first.expect_exact("name? ")
+    second = attach(session)
+    second.expect_exact("name? ")
+    second.send("ada\r")
+    for terminal in (first, second):
+        terminal.expect_exact("got ada")
+        terminal.expect_exact("In [2]: ")
+
+
+def test_attach_says_that_the_server_is_gone(brood):
+    own = SessionServer(brood)
+    terminal = pexpect.spawn(
+        brood.brood, ["session", "attach", own.new()], env={**own.environment, "TERM": "xterm", "NO_COLOR": "1"}, timeout=TIMEOUT, encoding="utf-8"
+    )
+    try:
+        terminal.expect_exact("In [1]: ")
+        terminal.send("half a line")
+        terminal.expect_exact("half a line")
+        own.close()
+        terminal.expect("brood: .*closed the connection|the session has ended")
+        terminal.expect(pexpect.EOF)
+    finally:
+        terminal.close(force=True)
+        own.close()
+    assert terminal.exitstatus == 125
