@@ -6,7 +6,7 @@
 # make deb           a Debian package in dist/
 # make lint format   check / apply the code style
 # make clean         remove every build directory
-# PRESET=asan-ubsan (tsan, fuzz) builds another flavour into build-$(PRESET)/.
+# PRESET=asan-ubsan (tsan) builds another flavour into build-$(PRESET)/.
 
 PRESET  ?= release
 PREFIX  ?= /usr/local

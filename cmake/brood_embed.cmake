@@ -19,3 +19,20 @@ function(brood_embed target folder)
     target_include_directories(${target} PRIVATE ${PROJECT_BINARY_DIR}/generated)
   endif()
 endfunction()
+
+# brood_embed_text(<target> <file> <variable>): makes <folder>/<stem>_<extension>.h of
+# src/<folder>/<stem>.<extension>, a header with its text as `brood::<variable>`.
+function(brood_embed_text target file variable)
+  cmake_path(GET file PARENT_PATH folder)
+  cmake_path(GET file FILENAME name)
+  string(REPLACE "." "_" name ${name})
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${file})
+  file(READ ${PROJECT_SOURCE_DIR}/src/${file} text)
+  string(CONCAT content
+    "// Made from src/${file}.\n#pragma once\nnamespace brood {\n"
+    "inline constexpr char ${variable}[] = R\"brood_text(${text})brood_text\";\n"
+    "}  // namespace brood\n")
+  file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/generated/${folder}/${name}.h CONTENT "@content@"
+    @ONLY)
+  target_include_directories(${target} PRIVATE ${PROJECT_BINARY_DIR}/generated)
+endfunction()

@@ -8,8 +8,25 @@ install(FILES packaging/man/brood.1 packaging/man/brood-python.1 packaging/man/b
 install(FILES packaging/completion/brood DESTINATION share/bash-completion/completions)
 install(FILES packaging/completion/brood RENAME brood-python
   DESTINATION share/bash-completion/completions)
+install(DIRECTORY examples/environments DESTINATION share/brood
+  PATTERN __pycache__ EXCLUDE)
 install(FILES LICENSE NOTICE DESTINATION share/doc/brood)
 install(FILES packaging/debian/copyright DESTINATION share/doc/brood)
+
+# The C++ client: one archive of everything it is made of, its header, and how builds find it.
+add_library(brood_client_archive STATIC $<TARGET_OBJECTS:brood_client> $<TARGET_OBJECTS:brood_tls>
+  $<TARGET_OBJECTS:brood_scram> $<TARGET_OBJECTS:brood_wire> $<TARGET_OBJECTS:brood_base>)
+set_target_properties(brood_client_archive PROPERTIES OUTPUT_NAME brood_client LINKER_LANGUAGE CXX
+  ARCHIVE_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
+add_dependencies(product brood_client_archive)
+install(TARGETS brood_client_archive ARCHIVE DESTINATION lib)
+install(FILES include/brood/client.h DESTINATION include/brood)
+foreach(name broodConfig.cmake broodConfigVersion.cmake brood.pc)
+  configure_file(cmake/${name}.in ${PROJECT_BINARY_DIR}/${name} @ONLY)
+endforeach()
+install(FILES ${PROJECT_BINARY_DIR}/broodConfig.cmake ${PROJECT_BINARY_DIR}/broodConfigVersion.cmake
+  DESTINATION lib/cmake/brood)
+install(FILES ${PROJECT_BINARY_DIR}/brood.pc DESTINATION lib/pkgconfig)
 
 # systemd wants an absolute path, and the prefix may be chosen as late as at installation. CPack
 # installs into a directory of its own first; its packages are for /usr.

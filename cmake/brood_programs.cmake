@@ -23,10 +23,14 @@ brood_program(brood brood_main.cc bin NAME brood
   LINK brood_flags_thin brood_launch_thin)
 
 brood_program(broodd broodd_main.cc bin NAME broodd
-  LINK brood_flags_host brood_daemon CLI11::CLI11)
+  LINK brood_flags_host brood_http brood_native brood_session brood_auth brood_launch brood_daemon
+    CLI11::CLI11)
+file(GLOB serve_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/main/serve*.cc)
+target_sources(broodd PRIVATE ${serve_sources})
 
 brood_program(brood_tool brood_tool_main.cc libexec/brood NAME brood-tool
-  LINK brood_flags_host brood_daemon brood_slap brood_launch CLI11::CLI11)
+  LINK brood_flags_host brood_daemon brood_slap brood_launch brood_auth brood_client CLI11::CLI11
+    edit)
 
 # one file for each group of commands
 file(GLOB tool_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/main/tool_*.cc)
@@ -38,3 +42,6 @@ set_target_properties(brood_module PROPERTIES PREFIX "")
 
 file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
 file(CREATE_LINK brood ${PROJECT_BINARY_DIR}/bin/brood-python SYMBOLIC)
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/share/brood)
+file(CREATE_LINK ${PROJECT_SOURCE_DIR}/examples/environments
+  ${PROJECT_BINARY_DIR}/share/brood/environments SYMBOLIC)

@@ -1,7 +1,7 @@
 # Unit tests (src/**/*_test.cc), micro-benchmarks (bench/*_bench.cc) and fuzz targets
 # (fuzz/*_fuzz.cc). None of them is part of `product`; each is skipped when its library is missing.
 
-set(host_libraries brood_slap brood_daemon brood_zygote brood_worker brood_launch brood_wire
+set(host_libraries brood_slap brood_client brood_http brood_native brood_tls brood_auth brood_scram brood_session brood_daemon brood_zygote brood_worker brood_launch brood_wire
   brood_base)
 add_custom_target(host_libraries)  # what clang-tidy looks at, with `product`
 foreach(library IN LISTS host_libraries)
@@ -35,7 +35,7 @@ find_package(benchmark QUIET)
 file(GLOB benchmarks CONFIGURE_DEPENDS bench/*_bench.cc)
 if(benchmark_FOUND AND benchmarks)
   add_executable(brood_micro_bench ${benchmarks})
-  target_link_libraries(brood_micro_bench PRIVATE brood_flags_host brood_launch
+  target_link_libraries(brood_micro_bench PRIVATE brood_flags_host brood_launch nlohmann_json::nlohmann_json
     benchmark::benchmark benchmark::benchmark_main)
   target_compile_definitions(brood_micro_bench PRIVATE BROOD_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   set_target_properties(brood_micro_bench PROPERTIES
@@ -49,7 +49,8 @@ if(BROOD_FUZZ)
   foreach(source IN LISTS fuzzers)
     cmake_path(GET source STEM name)
     add_executable(${name} EXCLUDE_FROM_ALL ${source})
-    target_link_libraries(${name} PRIVATE brood_flags_host brood_daemon brood_launch)
+    target_link_libraries(${name} PRIVATE brood_flags_host brood_daemon brood_launch brood_session
+      brood_auth brood_client brood_http brood_native)
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
     set_target_properties(${name} PROPERTIES
       RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/fuzz)

@@ -2,8 +2,9 @@
 """Checks every #include of src/ against src/layers.txt.
 
 layers.txt has one line per folder, `folder: folder...`, naming the folders whose headers it may
-include (itself always; `*` means all). Three things are errors: an include that is not allowed,
-a folder without a line, and a cycle between folders.
+include (itself always; `*` means all). Four things are errors: an include that is not allowed,
+a folder without a line, a cycle between folders, and a type that two headers define: both may come
+into one program, where the linker takes the functions of either (the One Definition Rule).
 
 usage: tools/check_layers.py [--root DIR] [--self-test]
 """
@@ -15,6 +16,7 @@ import sys
 import tempfile
 
 INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')
+TYPE = re.compile(r"(?:struct|class|union|enum class)\s+(\w+)\s*(?:final\s*)?(?::[^:].*)?\{")
 SOURCES = {".h", ".cc", ".inc"}
 
 
@@ -67,6 +69,19 @@ def included_folders(source):
             yield number, path.partition("/")[0] if "/" in path else None, path
 
 
+def defined_twice(sources):
+    """Yields a problem for each type at the outermost level of two headers."""
+    first = {}
+    for source in sources:
+        if source.suffix != ".h":
+            continue
+        for number, line in enumerate(source.read_text(errors="replace").splitlines(), 1):
+            if match := TYPE.match(line):
+                known = first.setdefault(match.group(1), source)
+                if known != source:
+                    yield f"{source}:{number}: {match.group(1)} is a type of {known}, too"
+
+
 def check(root):
     """Returns (problems, number of files checked)."""
     src = root / "src"
@@ -92,6 +107,7 @@ def check(root):
                     problems.append(f'{source}:{number}: {folder} may not include "{path}"')
     if cycle := find_cycle(used):
         problems.append(f"{src}: includes form a cycle {' -> '.join(cycle)}")
+    problems.extend(defined_twice(sources))
     return problems, len(sources)
 
 
@@ -106,6 +122,7 @@ def self_test():
         "includes form a cycle": {"base/a.h": '#include "main/m.h"\n'},
         "has no line in layers.txt": {"extra/x.cc": "\n"},
         "not of the form": {"base/a.h": '#include "b.h"\n'},
+        "is a type of": {"base/a.h": "struct Peer {\n", "wire/b.h": "class Peer final : A<B> {\n"},
         "which has no line": {"layers.txt": "base:\nwire: bass\nmain: *\n"},
     }
     failures = 0

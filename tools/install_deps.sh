@@ -6,10 +6,16 @@ set -euo pipefail
 declare -A packages
 packages[runtime]="python3"
 packages[build]="g++ make cmake ninja-build ccache dpkg-dev file python3-dev libboost-dev
-  libxxhash-dev libcli11-dev libfmt-dev libspdlog-dev libtomlplusplus-dev nlohmann-json3-dev"
+  libxxhash-dev libssl-dev libcli11-dev libfmt-dev libspdlog-dev libtomlplusplus-dev nlohmann-json3-dev
+  libedit-dev pkg-config"
 packages[demo]="python3-pandas python3-matplotlib libopenblas0-pthread"
 packages[test]="git clang clang-format clang-tidy libclang-rt-14-dev libgtest-dev libbenchmark-dev
-  python3-pytest python3-pexpect python3-psutil python3-venv hyperfine strace bindfs"
+  python3-pytest python3-pytest-xdist python3-jsonschema python3-pexpect python3-psutil python3-venv hyperfine strace bindfs
+  chromium chromium-driver python3-selenium python3-ipykernel python3-jupyter-client"
+
+# The page is built by npm; a node that is there already, from wherever, does.
+command -v node >/dev/null || packages[build]+=" nodejs"
+command -v npm >/dev/null || packages[build]+=" npm"
 
 fail() {
   echo "install_deps.sh: $*" >&2
