@@ -1,6 +1,7 @@
 """Sessions in control groups (cgroup v2): whose a process is, what ends it, what bounds it."""
 
 import contextlib
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -43,12 +44,29 @@ def place(tmp_path):
     except OSError as error:
         pytest.skip(f"no group can be made here: {error}")
     yield made
-    left = [str(path) for path in made.iterdir() if path.is_dir()]
+    left = subgroups(made)
     with contextlib.suppress(OSError):
         (made / "cgroup.kill").write_text("1")
-    wait_until(lambda: not (made / "cgroup.procs").read_text(), "an empty group")
-    made.rmdir()
+    wait_until(lambda: is_removed(made), "the end of all that was in the group")
     assert not left
+
+
+def subgroups(place):
+    return [path for path in place.iterdir() if path.is_dir()]
+
+
+def is_removed(place):
+    """With the groups in it; a process that has just been killed may still be in one."""
+    try:
+        for group in subgroups(place):
+            if not is_removed(group):
+                return False
+        place.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 def settings(place, more=""):
@@ -95,8 +113,13 @@ def test_what_a_session_starts_is_in_its_group_and_ends_with_it(brood, place):
             assert value(other, "1") == "1"
         assert group_of(server.process.pid) == f"/{place.name}/brood-{server.process.pid}/server"
         wait_until(server.is_calm, "one session that was started ahead")
-        groups = {one.name for one in (place / f"brood-{server.process.pid}").iterdir() if one.is_dir()}
-        assert groups == {"server", *(folder.name for folder in server.folders())}
+
+        def groups_of_folders():
+            """The group of a session that has ended goes when the last process in it has."""
+            groups = {group.name for group in subgroups(place / f"brood-{server.process.pid}")}
+            return groups == {"server", *(folder.name for folder in server.folders())}
+
+        wait_until(groups_of_folders, "the end of the other groups")
     assert ended(others)
 
 
