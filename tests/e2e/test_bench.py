@@ -4,6 +4,7 @@ import json
 import subprocess
 import xml.etree.ElementTree as tree
 
+import pytest
 from brood_fixture import PYTHON
 
 SMALL = ["--runs", "10", "--heap-mib", "1", "--spares", "2", "--preload", "json"]
@@ -15,6 +16,7 @@ def bench(brood, *options):
                           capture_output=True, text=True, timeout=PATIENCE)
 
 
+@pytest.mark.long
 def test_a_small_run(brood):
     done = bench(brood, *SMALL, "--output", "small")
     assert done.returncode == 0, done

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 
+import pytest
 from session_fixture import package, serving, session_processes, value
 from waiting import children, wait_until
 
@@ -169,6 +170,7 @@ class Storm:
             self.done["cuts"] += 1
 
 
+@pytest.mark.long
 def test_nothing_is_lost_and_nothing_is_left(brood):
     with serving(brood, "[serve]\nno_clients_timeout = \"0\"\n") as server:
         storm = Storm(server)

@@ -484,6 +484,7 @@ EDITS = int(os.environ.get("BROOD_TEST_EDITS", "2000"))
 SECONDS = float(os.environ.get("BROOD_TEST_SECONDS", "120"))
 
 
+@pytest.mark.long
 def test_an_editor_in_a_tight_loop(brood, tmp_path):
     """Edit, run, edit, run: every single output is the newest state. Some edits are followed by more runs, so that a
     new zygote comes up between them, at every moment of its preparation."""
