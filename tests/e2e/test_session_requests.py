@@ -1,6 +1,5 @@
 """What a server of sessions refuses, and what it says then."""
 
-import os
 
 import pytest
 from serve_fixture import TOKEN, Serve
@@ -103,9 +102,8 @@ def test_numbers_that_are_wrong(serve, session, route, body, text):
 
 
 def test_a_branch_of_a_session_that_starts(brood):
-    fifo = brood.work / "fifo"
-    os.mkfifo(fifo)
-    (brood.work / "init.py").write_text(f"open({str(fifo)!r}).close()\n")
+    go_on = brood.base / "go-on"
+    (brood.work / "init.py").write_text(f"import os, time\nwhile not os.path.exists({str(go_on)!r}): time.sleep(0.01)\n")
     (brood.work / "brood.toml").write_text('[env.slow]\ninit = "init.py"\n')
     with starting(brood) as start:
         server = start("--listen", "http:127.0.0.1:0", env={"BROOD_TOKEN": TOKEN})
@@ -114,8 +112,7 @@ def test_a_branch_of_a_session_that_starts(brood):
         assert (status, made["state"]) == (201, "starting"), made
         status, problem = ask(address, TOKEN, "POST", f"/v1/sessions/{made['id']}/fork", {})
         assert (status, problem["detail"]) == (409, "the session is starting; branch when it is idle")
-        with open(fifo, "w"):  # the environment is prepared now
-            pass
+        go_on.touch()
         code = {"code": "6 * 7", "timeout": 60}
         status, done = ask(address, TOKEN, "POST", f"/v1/sessions/{made['id']}/execute", code)
         assert done["result"]["text/plain"] == "42", done
