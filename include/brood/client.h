@@ -190,7 +190,7 @@ class RemoteSession {
   void end_stdin();
   void send_message(std::string_view bytes);
   void interrupt();
-  void signal(const std::string& name_or_number);
+  void signal(const std::string& name_or_number);  // busy while the session starts
   Undone undo(int steps = 1);
   Undone undo_to(uint64_t checkpoint);
   // A second session with the state of this one, or of one of its checkpoints. It is joined, too.

@@ -366,7 +366,7 @@ class AsyncSession:
         await self._call("interrupt")
 
     async def signal(self, signal):
-        """Sends a signal to the session's process: a number, or a name such as "TERM"."""
+        """Sends a signal to the session's process: a number, or a name such as "TERM". Busy while the session starts."""
         await self._call("signal", signal=signal)
 
     async def stdin(self, data=b"", eof=False):

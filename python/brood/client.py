@@ -417,7 +417,7 @@ class Session:
         self._call("interrupt")
 
     def signal(self, signal):
-        """Sends a signal to the session's process: a number, or a name such as "TERM"."""
+        """Sends a signal to the session's process: a number, or a name such as "TERM". Busy while the session starts."""
         self._call("signal", signal=signal)
 
     def stdin(self, data=b"", eof=False):

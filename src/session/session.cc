@@ -16,7 +16,8 @@
 namespace brood {
 namespace {
 
-constexpr int kMaxAttempts = 5;  // to start a worker: spares may be stale, or die
+constexpr int kMaxAttempts = 5;       // to start a worker: spares may be stale, or die
+constexpr int64_t kSteady = kSecond;  // a worker that was idle for so long had started well
 constexpr int kConnectTimeoutMs = 500;
 constexpr int64_t kStartTime = 30 * kSecond;  // from RUN, RESUME or BRANCH to READY
 constexpr int64_t kEndGrace = 2 * kSecond;    // for exit handlers
@@ -231,6 +232,7 @@ void Session::become_idle(uint64_t threads, uint64_t children) {
                     {"by", resumed->by}});
   if (threads + children > 0) emit("notice", {{"text", not_carried(threads, children)}});
   set_state(State::kIdle);
+  idle_ns_ = monotonic_ns();
   std::vector<Done> waiting;
   waiting.swap(waiting_for_idle_);
   if (resumed || pristine_) freeze_ahead();
@@ -346,6 +348,7 @@ void Session::on_end(std::optional<ProcessEnd> how) {
 
 // Goes on from the newest checkpoint, or anew if nothing has run yet, or ends.
 void Session::recover(std::optional<ProcessEnd> how) {
+  if (state_ == State::kIdle && monotonic_ns() - idle_ns_ >= kSteady) attempts_ = 0;
   std::string status = "crashed", why = end_text(how);
   if (running_ && (running_->killed || !running_->status.empty())) {  // it was us
     status = running_->status.empty() ? "killed" : running_->status;

@@ -239,7 +239,8 @@ class Session final : private WorkerLink::Owner {
   bool ready_ahead_ = false;    // READY was said, and it was not idle yet
   bool fresh_ = true;           // no cell has begun: it can be started anew
   bool pristine_ = false;       // and its worker is still as a zygote makes them
-  int attempts_ = 0;            // to start, since a cell began
+  int attempts_ = 0;            // to start, one after the other
+  int64_t idle_ns_ = 0;         // when the last of them was idle
   boost::asio::steady_timer retry_;
   int64_t start_ns_ = 0;  // since when READY is awaited; 0: it is not
   std::string python_;

@@ -155,10 +155,13 @@ std::optional<Problem> Session::interrupt(const std::string& tag) {
 }
 
 std::optional<Problem> Session::signal(int number) {
-  if (state_ == State::kEnded) return has_ended();
-  if (!link_) return Problem{ProblemCode::kBusy, "the session is starting"};
-  touch();
   if (number == SIGINT) return interrupt();
+  if (state_ == State::kEnded) return has_ended();
+  // What a worker that is being resumed was made of is used up: if it died, that state were lost.
+  if (!link_ || state_ == State::kStarting)
+    return Problem{ProblemCode::kBusy, "the session is starting"};
+  touch();
+  attempts_ = 0;  // if it ends the worker, that is no failure
   link_->signal(number);
   return std::nullopt;
 }

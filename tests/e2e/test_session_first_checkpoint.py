@@ -1,10 +1,12 @@
 """The state before a session's first cell, of which no copy is kept, against the real server."""
 
+import contextlib
 import os
 import signal
+import time
 
 import pytest
-from session_fixture import measured, package, pid_of, run, serving, session_processes, stream_of, until, value
+from session_fixture import measured, package, pid_of, run, serving, session_processes, stream_of, until, value, worker_of
 from waiting import DEADLINE, children, ended, wait_until
 
 OWN = '[serve]\nsessions_ahead = 0\n[env.own]\npython = "{python}"\ninit = "init.py"\n'
@@ -49,6 +51,26 @@ def test_undo_of_all(session):
     assert value(session, "import os; 'x' in globals(), os.listdir()") == "(False, ['kept'])"
     session.undo()
     assert value(session, "'os' in globals()") == "False"
+
+
+def has_another(session, worker):
+    with contextlib.suppress(AssertionError):  # none yet
+        return worker_of(session) != worker and session.info()["state"] == "idle"
+
+
+@pytest.mark.parametrize("who,idle", [("signal", 0), ("another", 1.1)], ids=["told to", "idle for a while"])
+def test_its_process_may_end_any_number_of_times(session, who, idle):
+    """It is started anew, and given up only if it ends again and again on its own, at once."""
+    wait_until(lambda: has_another(session, 0), "a process")
+    for _ in range(6):
+        worker = worker_of(session)
+        time.sleep(idle)  # the time is the matter of this test
+        if who == "signal":
+            session.signal("KILL")
+        else:
+            os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: has_another(session, worker), "another one")
+    assert value(session, "6 * 7") == "42"
 
 
 @pytest.mark.core
