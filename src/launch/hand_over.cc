@@ -83,9 +83,9 @@ pid_t listener_of(int socket) {
 // cannot happen: after shutdown() the worker's send fails, and what was sent before it is still
 // read here. A zygote that somebody stopped is continued: it would hold the descriptors that were
 // sent to it, and so whoever waits for the end of this program's output.
-FrameParser::Step first_answer(int connection, pid_t zygote, FrameParser& parser,
-                               FrameView& frame) {
-  bool gave_up = false;
+FrameParser::Step first_answer(int connection, pid_t zygote, FrameParser& parser, FrameView& frame,
+                               bool& gave_up) {
+  gave_up = false;
   std::vector<Fd> none;
   for (;;) {
     const FrameParser::Step step = parser.next(frame);
@@ -141,8 +141,12 @@ NotRun hand_over(const Plan& plan, const std::string& socket_path) {
   luggage->theirs.reset();
   FrameParser parser;
   FrameView frame;
-  if (first_answer(luggage->ours.get(), zygote, parser, frame) != FrameParser::Step::kFrame)
-    return {"no spare answered", true};
+  bool gave_up;
+  if (first_answer(luggage->ours.get(), zygote, parser, frame, gave_up) !=
+      FrameParser::Step::kFrame)
+    return {gave_up ? "no spare answered within " + std::to_string(kAnswerTimeoutMs) + " ms"
+                    : "the spare left before it answered",
+            true};
   if (frame.header.type == FrameType::kRefused) {
     Result<Refused> refused = decode_refused(frame.payload);
     return {refused ? refused->reason : refused.error().message};

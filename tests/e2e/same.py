@@ -12,7 +12,7 @@ from fcntl import ioctl
 from brood_fixture import TIMEOUT, TRACE, Outcome
 
 ATTEMPTS = 50
-NOT_YET = ("no zygote has this environment yet", "no spare answered", "the spare died", "changed on disk")
+NOT_YET = ("no zygote has this environment yet", "no spare answered", "the spare left", "the spare died", "changed on disk")
 TRACE_LINE = re.compile(rb"brood: (warm|cold)(: [^\r\n]*|)\r?\n")  # may stand in the middle of a line of the program
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from brood_fixture import PYTHON, TRACE
-from same import same, same_program, strip_trace, without_addresses
+from same import run_traced, same, same_program, strip_trace, without_addresses
 
 pytestmark = pytest.mark.core
 
@@ -19,8 +19,7 @@ needs_numpy = pytest.mark.skipif(not NUMPY, reason="numpy is not installed")
 def run_warm(brood, options, program, **more):
     """The value that a warm program prints, as a literal."""
     brood.warm(*options, "-c", "pass")
-    done = brood.tool("run", *options, "-c", program, env=TRACE, **more)
-    done.err, trace = strip_trace(done.err)
+    done, trace = run_traced(brood, ["-c", program], options, lambda words, **how: brood.tool("run", *words, **how), **more)
     assert trace.startswith("warm") and (done.status, done.err) == (0, b""), (trace, done)
     return ast.literal_eval(done.out.decode())
 

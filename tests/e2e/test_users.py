@@ -98,7 +98,7 @@ def test_another_users_program_is_dropped_by_a_spare(brood, other):
         # A nice process starts no daemon, which would clear the way.
         done = other("nice", "-n", "1", brood.drop_in, "-c", "import os; print(os.getuid())")
         assert done.stdout == b"65534\n", done
-        assert b"brood: cold: no spare answered" in done.stderr or b"brood: cold: cannot send" in done.stderr, done
+        assert b"brood: cold: the spare left before it answered" in done.stderr or b"brood: cold: cannot send" in done.stderr, done
     # The same detour by root itself does arrive, so it was not the way that was wrong.
     detour = brood.base / "detour"
     (detour / "brood/env").mkdir(parents=True, mode=0o700)
