@@ -208,15 +208,17 @@ def test_spares_that_are_stopped(brood):
     with stopped(zygote, *children(zygote)):
         begin = time.monotonic()
         note = brood.work / "note"  # a pipe would stay open: they hold the descriptors that were sent to them
-        assert run_to_file(brood, note, ["-c", "print('ran')"]) == 0
+        assert run_to_file(brood, note, ["-c", "print('ran')"], TRACE) == 0
         assert time.monotonic() - begin < 5
-        assert note.read_text() == "ran\n"
+        assert note.read_text() == "brood: cold: no spare answered within 500 ms\nran\n"
     assert brood.warm_drop_in(["-c", "print('again')"]).out == b"again\n"
 
 
-def run_to_file(brood, path, arguments):
+def run_to_file(brood, path, arguments, env=None):
+    """Both streams to the file, without a pipe."""
     with open(path, "w") as file:
-        return subprocess.run([brood.drop_in, *arguments], env=brood.environment, cwd=brood.work, stdin=subprocess.DEVNULL, stdout=file, timeout=TIMEOUT).returncode
+        return subprocess.run([brood.drop_in, *arguments], env={**brood.environment, **(env or {})}, cwd=brood.work,
+                              stdin=subprocess.DEVNULL, stdout=file, stderr=file, timeout=TIMEOUT).returncode
 
 
 def test_a_full_queue_of_connections(brood):
