@@ -66,6 +66,7 @@ class Session:
         self.loop = None  # of asyncio, once a cell has awaited
         self.task = None  # the cell's, while it awaits
         self.interrupts = 0  # since that began
+        self.too_late = False  # the last of them came when the task had ended, or was about to
 
 
 session = None  # the Session

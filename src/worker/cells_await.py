@@ -1,15 +1,25 @@
 """Top-level await in cells: the session's event loop. A part of the cell loop (cells.py)."""
 import _signal
 
+kStarting = object()  # in the place of the cell's task while that is made: an interrupt waits for it
+
 
 def run(coroutine):
     """Runs a cell's top-level await on the session's event loop, and with it the tasks of earlier cells; they stand
     still while no cell awaits. The first interrupt cancels the cell if it waits, as asyncio.run() does."""
-    loop = event_loop()
     cells.session.interrupts = 0
-    cells.session.task = task = loop.create_task(coroutine)
+    cells.session.too_late = False
+    cells.session.task = kStarting
     try:
-        return loop.run_until_complete(task)
+        loop = event_loop()
+        cells.session.task = task = loop.create_task(coroutine)
+    except BaseException:
+        cells.session.task = None
+        raise
+    if cells.session.interrupts:
+        task.cancel()
+    try:
+        value = loop.run_until_complete(task)
     except BaseException as error:
         if not task.done():
             cancel(loop, task)
@@ -18,6 +28,9 @@ def run(coroutine):
         raise
     finally:
         cells.session.task = None
+    if cells.session.too_late:
+        raise KeyboardInterrupt
+    return value
 
 
 def cell_traceback(error):
@@ -46,14 +59,24 @@ def cancel(loop, task):
 
 
 def cancels(task):
-    """For an interrupt: cancels the cell's task if that waits. False: raise KeyboardInterrupt where the code is."""
+    """For an interrupt: cancels the cell's task if that waits or has not begun. False: raise KeyboardInterrupt where the code is."""
+    if task is kStarting:
+        cells.session.interrupts += 1
+        return True
     import asyncio
 
     if cells.session.interrupts or asyncio.current_task(task.get_loop()) is task:
         return False
     cells.session.interrupts += 1
-    task.get_loop().call_soon_threadsafe(task.cancel)
+    cells.session.too_late = True
+    task.get_loop().call_soon_threadsafe(stop_waiting, task)
     return True
+
+
+def stop_waiting(task):
+    """On the event loop. The task may have come to its end since the interrupt."""
+    if task.cancel():
+        cells.session.too_late = False
 
 
 def event_loop():

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "python"))
 
 import brood as package  # noqa: E402  (`brood` is a fixture)
 
-QUICK = '[serve]\ninterrupt_grace = "1s"\n'
+QUICK = '[serve]\ninterrupt_grace = "3s"\n'
 USER, PASSWORD = "ann", "the password of ann"
 
 
