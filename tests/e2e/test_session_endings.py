@@ -114,6 +114,27 @@ def test_an_interrupt_just_before_a_system_call_that_waits(session, tmp_path, ha
     assert value(session, "kept") == "2"
 
 
+def test_no_signal_to_a_session_that_goes_back(session):
+    """Its process is made of the checkpoint: another signal is for the session as it will be."""
+    run(session, "kept = 2")
+    run(session, "kept")
+    worker = worker_of(session)
+    copies = [pid for pid in session_processes(session) if pid != worker]
+    assert copies
+    for copy in copies:
+        os.kill(copy, signal.SIGSTOP)
+    os.kill(worker, signal.SIGKILL)
+    try:
+        wait_until(lambda: session.info()["state"] == "starting", "the end of its process to be known")
+        with pytest.raises(package.Busy):
+            session.signal("KILL")
+    finally:
+        for copy in copies:
+            os.kill(copy, signal.SIGCONT)
+    wait_until(lambda: session.info()["state"] == "idle", "the state of before")
+    assert value(session, "kept") == "2"
+
+
 JUST_ENDED = """
 import asyncio, os
 await asyncio.sleep(0)
