@@ -175,14 +175,16 @@ section_asan() {
     suite "core end-to-end tests (asan-ubsan)" "$reports/e2e-asan.xml" timeout -k 10 900 \
     $python -m pytest tests/e2e -m core -q -ra "${in_parallel[@]}" \
     --junitxml="$reports/e2e-asan.xml"
-  check "no sanitizer reports" no_files_in "$logs"
+  check "no sanitizer reports" no_reports_in "$logs"
   unset UBSAN_OPTIONS LSAN_OPTIONS
 }
 
-no_files_in() {
+# A process that a test kills while it looks for leaks leaves one line, of a thread it could not stop.
+no_reports_in() {
   local file found=0
   for file in "$1"/*; do
-    [[ -f $file ]] && found=1 && echo "$file:" && head -n 40 "$file"
+    [[ -f $file ]] && grep -qvE '^==[0-9]+==Unable to get registers from thread [0-9]+\.$' "$file" &&
+      found=1 && echo "$file:" && head -n 40 "$file"
   done
   return $found
 }
