@@ -4,6 +4,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -49,6 +50,25 @@ ssize_t send_part(int socket, std::string_view bytes, std::span<const int> descr
     sent = sendmsg(socket, &message, flags | MSG_NOSIGNAL);
   } while (sent < 0 && errno == EINTR);
   return sent;
+}
+
+// The descriptors and the sender that came with a message.
+void take_control(msghdr& message, std::vector<Fd>& descriptors, pid_t& sender) {
+  for (cmsghdr* item = CMSG_FIRSTHDR(&message); item; item = CMSG_NXTHDR(&message, item)) {
+    if (item->cmsg_level != SOL_SOCKET) continue;
+    if (item->cmsg_type == SCM_CREDENTIALS) {
+      ucred credentials;
+      std::memcpy(&credentials, CMSG_DATA(item), sizeof credentials);
+      sender = credentials.pid;
+    }
+    if (item->cmsg_type != SCM_RIGHTS) continue;
+    const size_t count = (item->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; i++) {
+      int fd;
+      std::memcpy(&fd, CMSG_DATA(item) + i * sizeof fd, sizeof fd);
+      descriptors.emplace_back(fd);
+    }
+  }
 }
 
 }  // namespace
@@ -100,34 +120,40 @@ Result<void> send_all(int socket, std::string_view bytes, std::span<const int> d
   return {};
 }
 
-Result<size_t> receive_some(int socket, size_t most, std::string& bytes,
-                            std::vector<Fd>& descriptors) {
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxDescriptors)];
+Received receive_once(int socket, const Receive& most, std::string& bytes,
+                      std::vector<Fd>& descriptors) {
+  alignas(
+      cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxDescriptors) + CMSG_SPACE(sizeof(ucred))];
   const size_t before = bytes.size();
-  bytes.resize(before + most);
-  iovec part{bytes.data() + before, most};
+  bytes.resize(before + most.bytes);
+  iovec part{bytes.data() + before, most.bytes};
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
   message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  ssize_t got;
-  do {
-    got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-  } while (got < 0 && errno == EINTR);
-  bytes.resize(before + static_cast<size_t>(got < 0 ? 0 : got));
-  if (got < 0) return sys_error("receive");
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-    const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < count; i++) {
-      int fd;
-      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof fd);
-      descriptors.emplace_back(fd);
-    }
+  if (most.sender) message.msg_controllen += CMSG_SPACE(sizeof(ucred));
+  if (most.descriptors > 0)
+    message.msg_controllen += CMSG_SPACE(sizeof(int) * std::min(most.descriptors, kMaxDescriptors));
+  Received out{recvmsg(socket, &message, most.flags | MSG_CMSG_CLOEXEC)};
+  const int saved = errno;
+  bytes.resize(before + static_cast<size_t>(std::max<ssize_t>(out.count, 0)));
+  if (out.count >= 0) {
+    out.descriptors_lost = (message.msg_flags & MSG_CTRUNC) != 0;
+    take_control(message, descriptors, out.sender);
   }
-  if (message.msg_flags & MSG_CTRUNC) return Error{"descriptors were lost on the way (EMFILE?)"};
-  return static_cast<size_t>(got);
+  errno = saved;
+  return out;
+}
+
+Result<size_t> receive_some(int socket, size_t most, std::string& bytes,
+                            std::vector<Fd>& descriptors) {
+  Received got;
+  do {
+    got = receive_once(socket, {most}, bytes, descriptors);
+  } while (got.count < 0 && errno == EINTR);
+  if (got.count < 0) return sys_error("receive");
+  if (got.descriptors_lost) return Error{"descriptors were lost on the way (EMFILE?)"};
+  return static_cast<size_t>(got.count);
 }
 
 void set_timeout(int socket, int option, int milliseconds) {

@@ -32,8 +32,26 @@ Result<void> send_all(int socket, std::string_view bytes, std::span<const int> d
 // byte.
 ssize_t send_some(int socket, std::string_view bytes, std::span<const int> descriptors = {});
 
-// Appends what one recvmsg brings (at most `most` bytes) to `bytes`, and received descriptors
-// (close-on-exec) to `descriptors`. Returns the count of bytes, 0 at the end of the stream.
+// What one recvmsg may bring at most; more descriptors are closed by the kernel. Its flags.
+struct Receive {
+  size_t bytes;
+  size_t descriptors = kMaxDescriptors;
+  int flags = 0;
+  bool sender = false;  // the socket has SO_PASSCRED
+};
+
+struct Received {
+  ssize_t count;                  // of bytes; 0 at the end of the stream, -1 with errno
+  pid_t sender = 0;               // 0: none is told
+  bool descriptors_lost = false;  // too many, or no room for them in this process
+};
+
+// One recvmsg, which a signal may end. Appends to `bytes`, and received descriptors (close-on-exec)
+// to `descriptors`.
+Received receive_once(int socket, const Receive& most, std::string& bytes,
+                      std::vector<Fd>& descriptors);
+
+// The same, which signals do not end. Returns the count of bytes, 0 at the end of the stream.
 Result<size_t> receive_some(int socket, size_t most, std::string& bytes,
                             std::vector<Fd>& descriptors);
 

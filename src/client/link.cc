@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/socket.h"
 #include "base/sys.h"
+#include "base/tcp.h"
 
 namespace brood {
 namespace {
@@ -29,8 +30,7 @@ Result<Fd> connect_one(const addrinfo& address, int timeout_ms) {
   set_timeout(fd.get(), SO_SNDTIMEO, timeout_ms);  // bounds connect(), too
   if (connect(fd.get(), address.ai_addr, address.ai_addrlen) != 0)
     return sys_error("connect", errno == EINPROGRESS ? ETIMEDOUT : errno);
-  const int on = 1;
-  setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  tune_tcp(fd.get());
   return fd;
 }
 

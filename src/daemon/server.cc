@@ -14,13 +14,10 @@
 namespace brood {
 namespace {
 
-using boost::asio::posix::descriptor_base;
-
 constexpr size_t kMaxConnections = 256;
 constexpr uint32_t kMaxRequest = 1u << 20;  // bytes; a Launch holds a few variables and names
 constexpr auto kFirstFrame = std::chrono::seconds(10);
-constexpr auto kNextFrame = std::chrono::seconds(60);          // `brood top` asks once a second
-constexpr auto kAcceptPause = std::chrono::milliseconds(100);  // when descriptors have run out
+constexpr auto kNextFrame = std::chrono::seconds(60);  // `brood top` asks once a second
 
 }  // namespace
 
@@ -105,51 +102,22 @@ Server::Server(boost::asio::io_context& io, Fd listener, const DaemonFacts& fact
                Installation installation, Environments& environments,
                std::function<void(const std::string& why)> stop)
     : io_(io),
-      listener_(io, listener.release()),
-      pause_(io),
       facts_(facts),
       installation_(std::move(installation)),
       context_(process_context()),
       environments_(environments),
-      stop_(std::move(stop)) {
-  listener_.non_blocking(true);
-  accept_soon();
-}
+      stop_(std::move(stop)),
+      acceptor_(
+          io, std::move(listener), [this](Fd socket) { admit(std::move(socket)); },
+          [this] { return connections_.size() < kMaxConnections; }) {}
 
 Server::~Server() = default;
 
-void Server::accept_soon() {
-  if (accepting_) return;
-  accepting_ = true;
-  listener_.async_wait(descriptor_base::wait_read, guard_.wrap([this](auto error) {
-    accepting_ = false;
-    if (!error) {
-      if (installation_.unchanged()) return accept_some();
-      return stop_("brood's files have gone or were replaced");
-    }
-    stop_("cannot wait for clients: " + error.message());
-  }));
-}
-
-void Server::accept_some() {
-  while (connections_.size() < kMaxConnections) {
-    Fd socket(accept4(listener_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (socket) {
-      admit(std::move(socket));
-      continue;
-    }
-    if (errno == EINTR || errno == ECONNABORTED) continue;
-    if (errno == EAGAIN) return accept_soon();
-    spdlog::error("{}", sys_error("accept a client").message);
-    pause_.expires_after(kAcceptPause);
-    pause_.async_wait(guard_.wrap([this](auto error) {
-      if (!error) accept_soon();
-    }));
-    return;
-  }
-}
-
 void Server::admit(Fd socket) {
+  if (!installation_.unchanged()) {
+    acceptor_.close();
+    return stop_("brood's files have gone or were replaced");
+  }
   Result<unsigned> uid = peer_uid(socket.get());
   if (!uid || *uid != geteuid()) {
     spdlog::warn("a client of another user was dropped");
@@ -160,7 +128,7 @@ void Server::admit(Fd socket) {
 
 void Server::drop(Connection& connection) {
   std::erase_if(connections_, [&](const auto& one) { return one.get() == &connection; });
-  accept_soon();
+  acceptor_.go_on();
 }
 
 }  // namespace brood

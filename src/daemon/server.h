@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/fd.h"
+#include "daemon/acceptor.h"
 #include "daemon/asio.h"
 #include "daemon/commands.h"
 #include "daemon/environments.h"
@@ -28,21 +29,17 @@ class Server {
  private:
   class Connection;
 
-  void accept_soon();
-  void accept_some();
   void admit(Fd socket);
   void drop(Connection& connection);
 
   boost::asio::io_context& io_;
-  boost::asio::posix::stream_descriptor listener_;
-  boost::asio::steady_timer pause_;
   const DaemonFacts facts_;
   const Installation installation_;
   const std::string context_;
   Environments& environments_;
   const std::function<void(const std::string& why)> stop_;
+  Acceptor acceptor_;
   std::list<std::unique_ptr<Connection>> connections_;
-  bool accepting_ = false;
   Guard guard_;
 };
 

@@ -9,8 +9,8 @@
 
 #include "auth/auth.h"
 #include "base/fd.h"
+#include "daemon/acceptor.h"
 #include "daemon/asio.h"
-#include "daemon/guard.h"
 #include "native/connection.h"
 #include "session/api.h"
 
@@ -32,22 +32,17 @@ class NativeServer {
   size_t connections() const { return connections_.size(); }
 
  private:
-  void accept_soon();
-  void accept_some();
   void admit(Fd socket);
   NativePeer peer_of(int socket) const;
 
   boost::asio::io_context& io_;
-  boost::asio::posix::stream_descriptor listener_;
-  boost::asio::steady_timer pause_;
   const NativeKind kind_;
   const std::function<SSL_CTX*()> context_;
   Api& api_;
   Authenticator& authenticator_;
   const NativeOptions options_;
+  Acceptor acceptor_;
   std::list<std::unique_ptr<NativeConnection>> connections_;
-  bool accepting_ = false;
-  Guard guard_;
 };
 
 }  // namespace brood

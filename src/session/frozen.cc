@@ -4,22 +4,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cstring>
+#include <vector>
 
 #include "base/socket.h"
 #include "wire/message.h"
 
 namespace brood {
-
-pid_t sender_of(msghdr& message) {
-  for (cmsghdr* item = CMSG_FIRSTHDR(&message); item; item = CMSG_NXTHDR(&message, item)) {
-    if (item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_CREDENTIALS) continue;
-    ucred sender;
-    std::memcpy(&sender, CMSG_DATA(item), sizeof sender);
-    return sender.pid;
-  }
-  return 0;
-}
 
 Frozen::Frozen(Reaper& reaper, Fd socket) : reaper_(reaper), socket_(std::move(socket)) {}
 
@@ -37,16 +27,11 @@ pid_t Frozen::pid() {
 // Its first frame carries its credentials. Of what else it might send nothing is looked at.
 void Frozen::learn_pid() {
   if (pid_ != 0 || !socket_) return;
-  char bytes[256];
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(ucred))];
-  iovec part{bytes, sizeof bytes};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  if (recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) > 0)
-    pid_ = sender_of(message);
+  std::string bytes;
+  std::vector<Fd> descriptors;
+  const Received got =
+      receive_once(socket_.get(), {256, 0, MSG_DONTWAIT, true}, bytes, descriptors);
+  if (got.count > 0) pid_ = got.sender;
 }
 
 bool Frozen::send(FrameType type, std::string_view head, std::string_view body,

@@ -2,7 +2,6 @@
 // it. Server process, its one thread.
 #pragma once
 
-#include <sys/socket.h>
 #include <sys/types.h>
 
 #include <span>
@@ -14,9 +13,6 @@
 #include "wire/frame.h"
 
 namespace brood {
-
-// The process that sent a message which was received with SO_PASSCRED; 0: none is told.
-pid_t sender_of(msghdr& message);
 
 class Frozen {
  public:

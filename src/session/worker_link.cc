@@ -46,36 +46,6 @@ Result<std::pair<Fd, Fd>> make_pipe() {
   return std::pair(Fd(pair[0]), Fd(pair[1]));
 }
 
-// Bytes, the descriptors and the sender that came with them.
-ssize_t receive_message(int socket, std::string& bytes, std::vector<Fd>& descriptors,
-                        pid_t& sender) {
-  alignas(
-      cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMostDescriptors) + CMSG_SPACE(sizeof(ucred))];
-  const size_t before = bytes.size();
-  bytes.resize(before + kReadSize);
-  iovec part{bytes.data() + before, kReadSize};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  const ssize_t got = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  const int saved = errno;
-  bytes.resize(before + static_cast<size_t>(got < 0 ? 0 : got));
-  for (cmsghdr* item = got < 0 ? nullptr : CMSG_FIRSTHDR(&message); item;
-       item = CMSG_NXTHDR(&message, item)) {
-    if (item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_RIGHTS) continue;
-    for (size_t i = 0; i < (item->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
-      int fd;
-      std::memcpy(&fd, CMSG_DATA(item) + i * sizeof fd, sizeof fd);
-      descriptors.emplace_back(fd);
-    }
-  }
-  if (got > 0) sender = sender_of(message);
-  errno = saved;
-  return got;
-}
-
 }  // namespace
 
 std::array<int, 5> WorkerEnds::numbers() const {
@@ -273,13 +243,13 @@ void WorkerLink::wait_control() {
 }
 
 bool WorkerLink::read_control() {
-  pid_t sender = 0;
-  const ssize_t got =
-      receive_message(control_.native_handle(), parser_.buffer(), descriptors_, sender);
-  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return true;
-  if (got <= 0) return false;  // the end of the process is seen by its pidfd
+  const Received got =
+      receive_once(control_.native_handle(), {kReadSize, kMostDescriptors, MSG_DONTWAIT, true},
+                   parser_.buffer(), descriptors_);
+  if (got.count < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+  if (got.count <= 0) return false;  // the end of the process is seen by its pidfd
   const Guard::Watch watch = guard_.watch();
-  if (pid_ == 0 && sender > 0) learn_process(sender);
+  if (pid_ == 0 && got.sender > 0) learn_process(got.sender);
   if (watch.gone() || !deliver_frames()) return false;
   if (descriptors_.size() <= kMostDescriptors) return true;
   kill();  // not by our code, which sends one with a checkpoint

@@ -30,33 +30,6 @@ bool wait_readable(int socket, int64_t nanoseconds) {
   return ppoll(&item, 1, &time, nullptr) > 0;
 }
 
-// One recvmsg that a signal may end, unlike receive_some().
-ssize_t receive_once(int socket, std::string& bytes, std::vector<Fd>& descriptors) {
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMostDescriptors)];
-  const size_t before = bytes.size();
-  bytes.resize(before + kReadSize);
-  iovec part{bytes.data() + before, kReadSize};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  const ssize_t got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-  const int saved = errno;
-  bytes.resize(before + static_cast<size_t>(got < 0 ? 0 : got));
-  for (cmsghdr* item = got < 0 ? nullptr : CMSG_FIRSTHDR(&message); item;
-       item = CMSG_NXTHDR(&message, item)) {
-    if (item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_RIGHTS) continue;
-    for (size_t i = 0; i < (item->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
-      int fd;
-      std::memcpy(&fd, CMSG_DATA(item) + i * sizeof fd, sizeof fd);
-      descriptors.emplace_back(fd);
-    }
-  }
-  errno = saved;
-  return got;
-}
-
 }  // namespace
 
 bool Control::send(FrameType type, std::string_view head, std::string_view body,
@@ -98,7 +71,10 @@ std::optional<Incoming> Control::receive(double seconds, bool* timed_out) {
     }
     PyThreadState* state = PyEval_SaveThread();
     const bool ready = seconds < 0 || wait_readable(fd_, end - monotonic_ns());
-    const ssize_t got = ready ? receive_once(fd_, parser_.buffer(), descriptors_) : -1;
+    const ssize_t got =
+        ready
+            ? receive_once(fd_, {kReadSize, kMostDescriptors}, parser_.buffer(), descriptors_).count
+            : -1;
     const int error = ready ? errno : EINTR;
     PyEval_RestoreThread(state);
     if (!ready && seconds >= 0 && monotonic_ns() >= end) {
