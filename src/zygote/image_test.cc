@@ -10,19 +10,11 @@
 #include <string>
 #include <vector>
 
+#include "base/sanitized.h"
 #include "base/sys.h"
 
 namespace brood {
 namespace {
-
-#if !defined(__has_feature)
-#define __has_feature(name) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)  // GCC, clang
-constexpr bool kSanitized = true;  // terabytes of shadow memory are no image
-#else
-constexpr bool kSanitized = false;
-#endif
 
 // In a child, because it changes the whole process. Exit status 0: all checks held.
 int in_child(int (*work)()) {
@@ -85,22 +77,22 @@ int no_descriptor_stays_open() {
 }
 
 TEST(Image, KeepsTheContent) {
-  if (kSanitized) GTEST_SKIP() << "not under AddressSanitizer";
+  if (kSanitized) GTEST_SKIP() << "terabytes of shadow memory are no image";
   EXPECT_EQ(in_child(keeps_content), 0);
 }
 
 TEST(Image, ChildrenDoNotSeeEachOther) {
-  if (kSanitized) GTEST_SKIP() << "not under AddressSanitizer";
+  if (kSanitized) GTEST_SKIP() << "terabytes of shadow memory are no image";
   EXPECT_EQ(in_child(children_do_not_see_each_other), 0);
 }
 
 TEST(Image, WipedPagesAreStillWipedInAChild) {
-  if (kSanitized) GTEST_SKIP() << "not under AddressSanitizer";
+  if (kSanitized) GTEST_SKIP() << "terabytes of shadow memory are no image";
   EXPECT_EQ(in_child(wiped_pages_are_still_wiped_in_a_child), 0);
 }
 
 TEST(Image, NoDescriptorStaysOpen) {
-  if (kSanitized) GTEST_SKIP() << "not under AddressSanitizer";
+  if (kSanitized) GTEST_SKIP() << "terabytes of shadow memory are no image";
   EXPECT_EQ(in_child(no_descriptor_stays_open), 0);
 }
 
