@@ -190,7 +190,8 @@ class Session final : private WorkerLink::Owner {
   void begin_cell(Waiting waiting);
   void on_checkpoint(const nlohmann::json& head, std::string_view body,
                      std::vector<Fd>& descriptors);
-  void on_event(nlohmann::json members);
+  void on_event(nlohmann::json members, size_t size);
+  uint64_t count_output(uint64_t bytes);
   void on_answer(nlohmann::json members);
   void on_done(const nlohmann::json& head);
   void cell_over(const std::string& status, const std::string& why, bool undone);

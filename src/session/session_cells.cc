@@ -111,9 +111,11 @@ std::optional<Problem> Session::write_stdin(std::string_view bytes, bool eof) {
   if (!link_) return Problem{ProblemCode::kBusy, "the session is starting"};
   touch();
   if (!running_) drop_ahead();
+  if (!bytes.empty() && link_->stdin_ended())
+    return Problem{ProblemCode::kBusy,
+                   "the standard input of this cell has ended; the next cell has another"};
   if (!bytes.empty() && !link_->write_stdin(bytes))
-    return Problem{ProblemCode::kLimit,
-                   "1 MiB waits to be read by the session already, or its stdin has ended"};
+    return Problem{ProblemCode::kLimit, "1 MiB waits to be read by the session already"};
   if (eof) link_->close_stdin();
   return std::nullopt;
 }
@@ -234,17 +236,10 @@ void Session::cancel(const Waiting& waiting, const std::string& why) {
 // --- what the worker says -----------------------------------------------------------------------
 
 void Session::on_output(bool is_error, std::string&& bytes) {
-  if (running_) {
-    Running& cell = *running_;
-    const uint64_t most = spec_.limits.output;
-    cell.output += bytes.size();
-    if (most != 0 && cell.output > most) {
-      if (cell.output_cut) return;
-      cell.output_cut = true;
-      bytes.resize(bytes.size() - std::min<uint64_t>(bytes.size(), cell.output - most));
-      stop_cell("output", "it wrote more than " + std::to_string(most) + " bytes", false);
-    }
-  }
+  const bool was_cut = running_ && running_->output_cut;
+  const uint64_t too_many = count_output(bytes.size());
+  if (too_many > 0 && was_cut) return;
+  bytes.resize(bytes.size() - std::min<uint64_t>(bytes.size(), too_many));
   if (const uint64_t rate = spec_.limits.output_rate; rate != 0) {
     const int64_t now = monotonic_ns();
     if (now - rate_window_ns_ >= kSecond) {
@@ -257,6 +252,17 @@ void Session::on_output(bool is_error, std::string&& bytes) {
   if (!bytes.empty())
     emit_raw(is_error ? "stderr" : "stdout", "{}", std::move(bytes), running_ ? running_->cell : 0);
   hold_if_full();
+}
+
+// How much the running cell is beyond its limit now.
+uint64_t Session::count_output(uint64_t bytes) {
+  const uint64_t most = spec_.limits.output;
+  if (!running_ || most == 0) return 0;
+  running_->output += bytes;
+  if (running_->output <= most) return 0;
+  if (!std::exchange(running_->output_cut, true))
+    stop_cell("output", "it wrote more than " + std::to_string(most) + " bytes", false);
+  return running_->output - most;
 }
 
 void Session::on_frame(FrameType type, std::string_view head, std::string_view body,
@@ -276,7 +282,7 @@ void Session::on_frame(FrameType type, std::string_view head, std::string_view b
     switch (type) {
       case FrameType::kSessionReady: return on_ready(members);
       case FrameType::kCheckpoint: return on_checkpoint(members, body, descriptors);
-      case FrameType::kWorkerEvent: return on_event(members);
+      case FrameType::kWorkerEvent: return on_event(members, head.size());
       case FrameType::kDone: return on_done(members);
       case FrameType::kAnswerAsk: return on_answer(members);
       default: return;
@@ -338,12 +344,14 @@ void Session::keep_checkpoint(Checkpoint made) {
   forget(checkpoints_.add(std::move(made), spec_.checkpoints));
 }
 
-void Session::on_event(nlohmann::json members) {
+void Session::on_event(nlohmann::json members, size_t size) {
   static constexpr std::array<std::string_view, 5> kTypes = {"display", "result", "error", "input",
                                                              "notice"};
   const std::string type = members.value("type", "");
   if (std::find(kTypes.begin(), kTypes.end(), type) == kTypes.end()) return;
   members.erase("type");
+  const bool is_output = type == "display" || type == "result";
+  if (is_output && count_output(size) > 0) return;  // a part of one is of no use
   if (type == "result" && running_) members["execution_count"] = running_->execution_count;
   emit(type, members, running_ ? running_->cell : 0);
   hold_if_full();
@@ -367,6 +375,7 @@ void Session::on_done(const nlohmann::json& head) {
   }
   cell_over(status, why, false);
   if (why_ending_.empty()) {
+    link_->renew_stdin();
     set_state(State::kIdle);
     host_.on_cell_done(*this);
     return pump();

@@ -156,6 +156,20 @@ void WorkerLink::close_stdin() {
   if (!writing_) write_waiting();
 }
 
+void WorkerLink::renew_stdin() {
+  if (!closing_stdin_) return;
+  auto pipe = make_pipe();
+  if (!pipe) return;  // it stays ended
+  const int theirs = pipe->first.get();
+  if (!send(FrameType::kStdin, "{}", {}, std::span(&theirs, 1))) return;
+  boost::system::error_code ignored;
+  in_.close(ignored);
+  in_.assign(pipe->second.release());
+  in_.non_blocking(true);
+  stdin_.clear();
+  closing_stdin_ = false;
+}
+
 void WorkerLink::write_waiting() {
   boost::system::error_code error;
   while (!stdin_.empty()) {
@@ -163,9 +177,9 @@ void WorkerLink::write_waiting() {
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0 && errno == EAGAIN) {
       writing_ = true;
-      in_.async_wait(descriptor_base::wait_write, guard_.wrap([this](auto failed) {
+      in_.async_wait(descriptor_base::wait_write, guard_.wrap([this](auto) {
         writing_ = false;
-        if (!failed) write_waiting();
+        write_waiting();  // also to another pipe, if there is one by now
       }));
       return;
     }

@@ -58,10 +58,15 @@ class WorkerLink final : private FrameStream::Handler {
             std::span<const int> descriptors = {});
   size_t unsent() const { return unsent_; }
 
-  // At most kMaxStdin bytes wait for the program; false: that is reached.
+  // At most kMaxStdin bytes wait for the program; false: that is reached, or it
+  // was ended.
   static constexpr size_t kMaxStdin = 1u << 20;
   bool write_stdin(std::string_view bytes);
   void close_stdin();
+  bool stdin_ended() const { return closing_stdin_; }
+  // The worker is idle: if its standard input was ended, it gets another one. What was not read of
+  // the old one is gone.
+  void renew_stdin();
 
   // While held, nothing is read from the worker: it will wait in its writes.
   void hold(bool on);

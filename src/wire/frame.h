@@ -50,6 +50,7 @@ enum class FrameType : uint16_t {
   kBranch = 52,
   kFreeze = 53,
   kInterrupt = 54,  // before a SIGINT: which cell it is for
+  kStdin = 55,      // after a cell whose standard input was ended: a new one
   kSessionReady = 56,
   kCheckpoint = 57,
   kWorkerEvent = 58,

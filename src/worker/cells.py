@@ -12,7 +12,7 @@ How C++ uses it:
     begin_session(setup, send, receive, heard)   send(type, head, body, in_order)
     wants_checkpoint(head), begin(), awaited(coroutine), finish(value, exception, wants_value)
     show(exception)                    in a child that a cell has forked and that ends by it
-    ask(head), message(body), next_kept(), carries(own), resumed()
+    ask(head), message(body), next_kept(), carries(own), resumed(), new_stdin()
 """
 import sys
 
@@ -156,13 +156,18 @@ def open_session_streams():
     """Text is UTF-8 whatever the locale, and a line goes out when it is complete."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream = getattr(sys, name)
-        if usable(stream):
-            stream.reconfigure(encoding="utf-8", errors=stream_errors(number), line_buffering=number > 0)
+        if not usable(stream):
+            continue
+        if number == 0:
+            new_stdin()
+        else:
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
             session.streams[name] = stream
 
 
-def stream_errors(number):
-    return "replace" if number == 0 else "backslashreplace"
+def new_stdin():
+    """Also when descriptor 0 is another one: what was read ahead is gone with the old one."""
+    sys.stdin = sys.__stdin__ = session.streams["stdin"] = new_stream(0, "<stdin>")
 
 
 def usable(stream):
@@ -188,9 +193,13 @@ def new_stream(number, name):
         cells_own.fstat(number)
     except OSError:
         return None  # the cell has closed the descriptor
-    stream = io.open(number, "wb" if number else "rb", closefd=False)
+    if number:
+        stream = io.open(number, "wb", closefd=False)
+    else:
+        stream = io.BufferedReader(cells_talk.Stdin(number, "rb", closefd=False))
     stream.raw.name = name
-    text = io.TextIOWrapper(stream, "utf-8", stream_errors(number), newline="\n", line_buffering=number > 0)
+    errors = "backslashreplace" if number else "replace"
+    text = io.TextIOWrapper(stream, "utf-8", errors, newline="\n", line_buffering=number > 0)
     text.mode = "w" if number else "r"
     return text
 

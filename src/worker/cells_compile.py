@@ -23,7 +23,9 @@ def compiled_cell(session, source):
     if 0 < sum(map(awaits, codes)) < len(codes):  # then all of the cell runs in the event loop
         for part, mode in parts:
             make_awaiting(part, mode)
-        codes = compiled_parts(session, parts, filename)
+        with cells_own.warnings.catch_warnings():  # which has warned already
+            cells_own.warnings.simplefilter("ignore")
+            codes = compiled_parts(session, parts, filename)
     return tuple(codes)
 
 
@@ -100,7 +102,7 @@ def with_hint(error):
         hint = "to run a command: import subprocess; subprocess.run([...])"
     elif start.startswith("%"):
         hint = "% commands are IPython's; here everything is Python, such as os.chdir() and timeit.timeit()"
-    elif start.rstrip().endswith("?"):
+    elif start.startswith("?") or start.rstrip().endswith("?"):
         hint = "for help: help(...)"
     if hint:
         error.msg = f"{error.msg} ({hint})"

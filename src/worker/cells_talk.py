@@ -3,6 +3,7 @@ can import. A part of the cell loop (cells.py)."""
 import sys
 
 import builtins
+import io
 from _collections import deque
 from _thread import get_ident
 
@@ -16,6 +17,7 @@ queued = deque()  # messages that wait
 queued_bytes = 0
 real_input = builtins.input
 kForked = "this process was forked by a cell, and only the one that the cell began in talks with clients"
+asked = False  # the clients have been asked for the line that is being read
 wrapped = {}  # module name -> what is done to it when it has been imported
 
 # --- input ---------------------------------------------------------------------------------------
@@ -27,16 +29,42 @@ def input(prompt="", /):
 
 
 def read_line(prompt, password, otherwise):
+    global asked
     stream = sys.stdin
     if stream is None or stream is not cells.session.streams.get("stdin"):
         return otherwise(prompt)
     if not cells.speaks():
         raise EOFError(f"there is nobody to read from: {kForked}")
-    cells.send_event("input", prompt=cells.shortened(str(prompt), 10_000), password=password)
-    line = stream.readline()
+    ask_clients(str(prompt), password)
+    asked = True
+    try:
+        line = stream.readline()
+    finally:
+        asked = False
     if not line:
         raise EOFError("EOF when reading a line")
     return line[:-1] if line.endswith("\n") else line
+
+
+def ask_clients(prompt, password):
+    cells.send_event("input", prompt=cells.shortened(prompt, 10_000), password=password)
+
+
+class Stdin(io.FileIO):
+    """Standard input. Who reads it when there is nothing asks the clients, as input() does."""
+
+    read = io.RawIOBase.read
+    readall = io.RawIOBase.readall
+
+    def readinto(self, buffer):
+        if cells.session.running and not asked and cells.speaks() and not self.ready():
+            ask_clients("", False)
+        return io.FileIO.readinto(self, buffer)
+
+    def ready(self):
+        descriptors = cells_own.poll()
+        descriptors.register(self.fileno(), cells_own.POLLIN)
+        return descriptors.poll(0)
 
 
 def adapt_getpass(module):

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -129,6 +130,14 @@ void take_over(std::vector<Fd> received, int life) {
     dup2(received[static_cast<size_t>(number) + 2].get(), number);
 }
 
+using FileId = std::pair<dev_t, ino_t>;
+
+std::optional<FileId> file_at(int descriptor) {
+  struct stat status;
+  if (fstat(descriptor, &status) != 0) return std::nullopt;
+  return FileId(status.st_dev, status.st_ino);
+}
+
 // `folders`: "FROM\0TO" in a branch, else empty.
 void move_working_directory(const std::string& folders) {
   const size_t end = folders.find('\0');
@@ -231,6 +240,7 @@ class SessionLoop {
       case FrameType::kAsk: return answer(frame.head);
       case FrameType::kMessage: return keep_message(frame.body);
       case FrameType::kBranch: return branch(frame.body);
+      case FrameType::kStdin: return take_stdin();
       default: return;
     }
   }
@@ -244,6 +254,7 @@ class SessionLoop {
     PyRef main(PyImport_ImportModule("__main__"));
     names_ = PyRef::borrow(main ? PyModule_GetDict(main.get()) : nullptr);
     PyErr_Clear();
+    stdin_ = file_at(0);
     say_ready(0, 0);
   }
 
@@ -339,6 +350,16 @@ class SessionLoop {
   void keep_message(const std::string& body) {
     PyRef arguments(Py_BuildValue("(y#)", body.data(), static_cast<Py_ssize_t>(body.size())));
     if (PyRef done = call(space_, "message", std::move(arguments)); !done) PyErr_Clear();
+  }
+
+  // Unless the program has put another file there, or has closed it.
+  void take_stdin() {
+    const std::vector<Fd> received = control_.take_descriptors();
+    if (received.size() != 1 || !stdin_ || file_at(0) != stdin_) return;
+    const RoomForDescriptors room;
+    dup2(received[0].get(), 0);
+    stdin_ = file_at(0);
+    if (PyRef done = call(space_, "new_stdin"); !done) PyErr_Clear();
   }
 
   // --- copies ---------------------------------------------------------------------------------
@@ -458,6 +479,7 @@ class SessionLoop {
   // The copy becomes the session, or another one.
   void wake_up(std::vector<Fd> received, const std::string& folders, long threads, long children) {
     take_over(std::move(received), life_);
+    stdin_ = file_at(0);
     move_working_directory(folders);
     die_with(life_);
     control_.begin_anew();
@@ -506,7 +528,8 @@ class SessionLoop {
   const int life_;
   Control control_;
   HugePages huge_pages_;
-  PyRef names_;  // of the module __main__
+  PyRef names_;                  // of the module __main__
+  std::optional<FileId> stdin_;  // what descriptor 0 is, unless the program changes it
 };
 
 void rehearse_session(Cells& cells, Program& program) {

@@ -367,6 +367,14 @@ def test_the_output_limit(limited):
     assert value(session, "kept") in ("1", "2")
 
 
+@pytest.mark.parametrize("code", ["kept = 2\n'y' * 1001", "kept = 2\nfor _ in range(3): display('y' * 500)\nimport time; time.sleep(600)"])
+def test_displays_and_values_count_as_output(limited, code):
+    session = limited(output=1000)
+    done = session.run(code, timeout=DEADLINE)
+    assert (done.status, done.value, len(done.displays)) == ("output", None, code.count("display")), done
+    assert value(session, "kept") == "1"
+
+
 def test_a_bomb_of_processes(limited):
     session = limited(processes=20)
     ends(session, "import os\nwhile True: os.fork()", "processes")

@@ -164,6 +164,11 @@ def test_an_error_shows_the_lines_of_the_cells(session):
     assert value(session, "y") == "1"
 
 
+def test_text_that_is_no_unicode_is_shown_as_python_does(session):
+    done = session.run("raise ValueError('\\udc80 é')", timeout=DEADLINE)
+    assert done.error.value == "\\udc80 é" and "ValueError: \\udc80 é" in str(done.error)
+
+
 def test_a_syntax_error(session):
     done = session.run("x = 1\nif x\n    pass", timeout=DEADLINE)
     assert (done.status, done.error.name) == ("error", "SyntaxError")
@@ -171,27 +176,12 @@ def test_a_syntax_error(session):
     assert session.run("x", timeout=DEADLINE).error.name == "NameError"
 
 
-# --- input, await, messages ----------------------------------------------------------------------
+# --- await, messages -----------------------------------------------------------------------------
 
 
-@pytest.mark.core
-def test_input_and_passwords(session):
-    asked = []
-    code = "import getpass\nname = input('name? ')\nword = getpass.getpass('word? ')\nname, word"
-    with session.stream(code, timeout=DEADLINE) as events:
-        for answer in ("Ada", "secret"):
-            asked.append(until(events, "input")[-1].head)
-            session.stdin(answer + "\n")
-        assert until(events, "result")[-1].head["data"]["text/plain"] == "('Ada', 'secret')"
-    assert [(one["prompt"], one["password"]) for one in asked] == [("name? ", False), ("word? ", True)]
-
-
-def test_the_end_of_input(session):
-    with session.stream("input()", timeout=DEADLINE) as events:
-        until(events, "input")
-        session.stdin(eof=True)
-        assert until(events, "done")[-1].head["status"] == "error"
-    assert session.run("input()", timeout=DEADLINE).error.name == "EOFError"
+def test_a_cell_that_awaits_warns_once(session):
+    done = session.run("import asyncio\nassert (1, 'a')\nawait asyncio.sleep(0)", timeout=DEADLINE)
+    assert (done.status, done.stderr.count("assertion is always true")) == ("ok", 1)
 
 
 def test_top_level_await(session):
