@@ -1,9 +1,9 @@
 // What the HTTP door takes apart itself: addresses, JSON bodies, messages of a WebSocket, base64,
 // and output that is cut at will.
+#include "base/utf8.h"
 #include "http/messages.h"
 #include "http/responses.h"
 #include "http/routes.h"
-#include "http/utf8.h"
 
 namespace brood {
 namespace {

@@ -420,7 +420,7 @@ class AsyncSession:
         with opened(data) as file:
             offset = 0
             while True:
-                piece = await asyncio.to_thread(file.read, PIECE)
+                piece = checked_bytes(await asyncio.to_thread(file.read, PIECE), "what the file gives")
                 if piece or offset == 0:
                     await self._call("put", piece, path=path, offset=offset)
                 if not piece:

@@ -495,7 +495,7 @@ class Session:
         with opened(data) as file:
             offset = 0
             while True:
-                piece = file.read(PIECE)
+                piece = checked_bytes(file.read(PIECE), "what the file gives")
                 if piece or offset == 0:
                     self._call("put", piece, path=path, offset=offset)
                 if not piece:

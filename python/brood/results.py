@@ -252,7 +252,7 @@ def checked_text(value, name):
 def checked_bytes(value, name):
     """The value as bytes, or what is like them."""
     if not isinstance(value, (bytes, bytearray, memoryview)):
-        hint = ": encode() it" if isinstance(value, str) else ""
+        hint = ": encode() it, or open the file in binary mode" if isinstance(value, str) else ""
         raise TypeError(f"{name} must be bytes, not {type(value).__name__}{hint}")
     return value.tobytes() if isinstance(value, memoryview) else value
 

@@ -42,6 +42,15 @@ const json* find_member(const json& head, std::string_view name) {
   return found == head.end() ? nullptr : &*found;
 }
 
+// What was typed in another encoding is not guessed at.
+std::string text_of(const json& head) {
+  try {
+    return head.dump();
+  } catch (const json::type_error& error) {
+    throw ClientError("bad_request", std::string("a text is not UTF-8: ") + error.what());
+  }
+}
+
 }  // namespace
 
 std::string text_member(const json& head, std::string_view name) {
@@ -70,7 +79,7 @@ Client::Implementation::Implementation(const ClientOptions& options) : link_(ope
 }
 
 void Client::Implementation::send(FrameType type, const json& head, std::string_view body) {
-  const std::string text = head.dump(-1, ' ', false, json::error_handler_t::replace);
+  const std::string text = text_of(head);
   constexpr size_t kLengthField = 4;
   if (text.size() > kMaxMessageHead || kLengthField + text.size() + body.size() > kMaxFramePayload)
     throw ClientError("limit", "a request of " + std::to_string(text.size() + body.size()) +

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "http/utf8.h"
+#include "base/utf8.h"
 #include "session/event.h"
 
 namespace brood {

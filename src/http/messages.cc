@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "http/utf8.h"
+#include "base/utf8.h"
 
 namespace brood {
 namespace {

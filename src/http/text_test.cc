@@ -1,9 +1,9 @@
 // The pure parts of the door: addresses, JSON that clients send, UTF-8.
 #include <gtest/gtest.h>
 
+#include "base/utf8.h"
 #include "http/messages.h"
 #include "http/routes.h"
-#include "http/utf8.h"
 
 namespace brood {
 namespace {

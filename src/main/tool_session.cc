@@ -1,7 +1,9 @@
 #include "main/tool_session.h"
 
+#include <cmath>
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "main/tool_client.h"
 #include "main/tool_password.h"
@@ -65,8 +67,7 @@ int with_session(const SessionCommand& command, const std::function<void(RemoteS
 
 int undo(const SessionCommand& command) {
   return with_session(command, [&](RemoteSession& session) {
-    const Undone undone =
-        command.to > 0 ? session.undo_to(command.to) : session.undo(command.steps);
+    const Undone undone = command.to ? session.undo_to(*command.to) : session.undo(command.steps);
     std::printf("back at checkpoint %ju, the state before In [%ju]\n",
                 static_cast<uintmax_t>(undone.checkpoint),
                 static_cast<uintmax_t>(undone.execution_count + 1));
@@ -75,9 +76,7 @@ int undo(const SessionCommand& command) {
 
 int fork_session(const SessionCommand& command) {
   return with_session(command, [&](RemoteSession& session) {
-    const std::optional<uint64_t> at =
-        command.at > 0 ? std::optional<uint64_t>(command.at) : std::nullopt;
-    std::puts(session.fork(command.name, at).id().c_str());
+    std::puts(session.fork(command.name, command.at).id().c_str());
   });
 }
 
@@ -109,10 +108,14 @@ int checkpoints(const SessionCommand& command) {
   });
 }
 
+// All of them or none: what a script has put together wrongly does not end half of its sessions.
 int remove(const SessionCommand& command) {
   Client client = connect_to_server(command);
+  std::set<std::string> ids;
   for (const std::string& word : command.words)
-    client.remove(find_session(client, word).id);
+    ids.insert(find_session(client, word, false).id);
+  for (const std::string& id : ids)
+    client.remove(id);
   return kSuccess;
 }
 
@@ -133,6 +136,16 @@ int send_signal(const SessionCommand& command) {
   return with_session(command, [&](RemoteSession& session) { session.signal(command.signal); });
 }
 
+CLI::Validator at_least(int least) {
+  const auto check = [least](const std::string& text) {
+    double number = 0;
+    const bool is_number = CLI::detail::lexical_cast(text, number) && std::isfinite(number);
+    if (is_number && number >= least) return std::string();
+    return "expected a number from " + std::to_string(least) + " on, not " + text;
+  };
+  return {check, "", ""};
+}
+
 }  // namespace
 
 Client connect_to_server(const SessionCommand& command) {
@@ -148,13 +161,14 @@ Client connect_to_server(const SessionCommand& command) {
   return Client(options);
 }
 
-SessionInfo find_session(Client& client, const std::string& word) {
+SessionInfo find_session(Client& client, const std::string& word, bool short_too) {
+  if (word.empty()) throw ClientError("bad_request", "the id of a session is empty");
   std::vector<SessionInfo> begins;
   const std::vector<SessionInfo> all = client.sessions();
   for (const SessionInfo& one : all)
     if (one.id == word) return one;
   for (const SessionInfo& one : all)
-    if (one.name == word || one.id.starts_with(word)) begins.push_back(one);
+    if (one.name == word || (short_too && one.id.starts_with(word))) begins.push_back(one);
   if (begins.size() == 1) return begins[0];
   if (begins.empty())
     throw ClientError("not_found",
@@ -190,7 +204,7 @@ void add_session(CLI::App& app, SessionCommand& command, int& status) {
   made->add_option("--env", command.env, "the environment");
   made->add_option("--name", command.name, "a name for people");
   made->add_option("--checkpoints", command.checkpoints, "how many are kept; 0: none")
-      ->check(CLI::NonNegativeNumber);
+      ->check(at_least(0));
   made->add_flag("--json", command.as_json, "print its description");
 
   add_for_one("attach", "work in a session from this terminal", run_session_attach);
@@ -200,7 +214,7 @@ void add_session(CLI::App& app, SessionCommand& command, int& status) {
     command.has_code = true;
   });
   exec->add_option("--env", command.env, "in a session of its own, which ends with it");
-  exec->add_option("--timeout", command.timeout, "seconds")->check(CLI::NonNegativeNumber);
+  exec->add_option("--timeout", command.timeout, "seconds")->check(at_least(0));
   exec->add_option("ID FILE", command.words,
                    "the session (not with --env), and the file with the code; - or none: standard "
                    "input")
@@ -211,11 +225,13 @@ void add_session(CLI::App& app, SessionCommand& command, int& status) {
       ->add_option("SIGNAL", command.signal, "number or name")
       ->required();
   CLI::App* back = add_for_one("undo", "go back to the state before the last cell", undo);
-  back->add_option("--steps", command.steps, "so many cells back")->check(CLI::PositiveNumber);
-  back->add_option("--to", command.to, "to this checkpoint");
+  back->add_option("--steps", command.steps, "so many cells back")->check(at_least(1));
+  back->add_option("--to", command.to, "to this checkpoint")
+      ->check(at_least(1))
+      ->excludes("--steps");
   CLI::App* branch = add_for_one("fork", "make a second session with its state", fork_session);
   branch->add_option("--name", command.name, "a name for people");
-  branch->add_option("--at", command.at, "with the state of this checkpoint");
+  branch->add_option("--at", command.at, "with the state of this checkpoint")->check(at_least(1));
   CLI::App* kept = add_for_one("checkpoints", "the states that can be gone back to", checkpoints);
   kept->add_flag("--memory", command.measure, "measure what they cost");
   kept->add_flag("--json", command.as_json, "for programs");

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,7 @@ struct SessionCommand {
   std::string env, name, code, signal = "INT";
   bool has_code = false, measure = false;
   int checkpoints = -1, steps = 1;
-  uint64_t to = 0, at = 0;
+  std::optional<uint64_t> to, at;
   double timeout = 0;
 };
 
@@ -31,8 +32,9 @@ inline constexpr int kInterrupted = 130;
 void add_session(CLI::App& app, SessionCommand& command, int& status);
 
 Client connect_to_server(const SessionCommand& command);
-// The session that `word` names: an id, a name, or the beginning of one id. Throws ClientError.
-SessionInfo find_session(Client& client, const std::string& word);
+// The session that `word` names: an id, a name, or, where `short_too`, the beginning of one id.
+// Throws ClientError.
+SessionInfo find_session(Client& client, const std::string& word, bool short_too = true);
 
 int run_session_exec(const SessionCommand& command);    // tool_session_exec.cc
 int run_session_attach(const SessionCommand& command);  // tool_session_attach.cc

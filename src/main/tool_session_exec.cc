@@ -2,7 +2,10 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <sstream>
+
 #include "base/sys.h"
+#include "base/utf8.h"
 #include "main/terminal.h"
 #include "main/tool_client.h"
 #include "main/tool_session.h"
@@ -10,6 +13,8 @@
 namespace brood {
 namespace {
 
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+constexpr double kAlone = 5;           // seconds that a session of its own outlives this program
 constexpr size_t kMaxCode = 4u << 20;  // bytes: the longest head of a request
 
 std::string read_stdin() {
@@ -22,11 +27,26 @@ std::string read_stdin() {
   return out;
 }
 
-std::string read_code(const std::string& file) {
+std::string read_source(const std::string& file) {
   if (file == "-") return read_stdin();
   Result<std::string> code = read_file(file, kMaxCode);
   if (!code) throw ClientError("bad_request", code.error().message);
   return *code;
+}
+
+// A cell is text: what python3 would decode as the file's first lines say must be UTF-8 here.
+std::string read_code(const std::string& file) {
+  std::string code = read_source(file);
+  if (code.starts_with(kByteOrderMark)) code.erase(0, kByteOrderMark.size());
+  if (is_utf8(code)) return code;
+  std::istringstream lines(code);
+  size_t number = 0;
+  for (std::string line; is_utf8(line) && std::getline(lines, line);)
+    number++;
+  const std::string name = file == "-" ? "standard input" : file;
+  throw ClientError("bad_request", name + ", line " + std::to_string(number) +
+                                       ": expected UTF-8; convert it, for example with iconv -f "
+                                       "LATIN1 -t UTF-8");
 }
 
 int status_of(const std::string& status) {
@@ -170,6 +190,7 @@ int run_session_exec(const SessionCommand& command) {
   const Fd terminal(typed ? open("/dev/tty", O_RDWR | O_CLOEXEC) : -1);
   NewSession what;
   what.env = command.env;
+  what.no_clients_timeout = kAlone;  // also when a signal ends this program
   const SessionInfo info = temporary ? SessionInfo{} : find_session(client, command.words[0]);
   RemoteSession session = temporary ? client.new_session(what)
                                     : client.attach(info.id, info.next_seq ? info.next_seq - 1 : 0);

@@ -447,7 +447,7 @@ void Sessions::dispatch(const Caller& caller, Request& request, const Reply& rep
     return (this->*found->second)(caller, request, reply);
   const auto found = kSessionMethods.find(request.method);
   if (found == kSessionMethods.end())
-    return reply(Problem{ProblemCode::kNotFound, "there is no method " + request.method});
+    return reply(Problem{ProblemCode::kBadRequest, "there is no method " + request.method});
   auto session = find(caller, request.head, found->second.least);
   if (auto* problem = std::get_if<Problem>(&session)) return reply(*problem);
   (this->*found->second.method)(*std::get<Session*>(session), caller, request, reply);

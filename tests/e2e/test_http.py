@@ -251,7 +251,7 @@ def test_a_socket_joins_asks_and_reads_on_where_it_was(serve, session):
         assert "".join(one["data"] for one in read if one.get("type") == "stdout") == "\u20ac\n"
         after = read[-1]["seq"]
         client.say(request=2, method="nothing")
-        assert client.until(lambda one: one.get("request") == 2)[-1]["error"]["code"] == "not_found"
+        assert client.until(lambda one: one.get("request") == 2)[-1]["error"]["code"] == "bad_request"
     serve.run(session, "print('later')")
     with serve.socket(session, f"?after={after}") as client:
         read = client.until(lambda one: one.get("type") == "done")

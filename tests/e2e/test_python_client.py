@@ -307,6 +307,12 @@ def test_a_callback_that_fails_interrupts_the_cell(session):
     assert done.status == "interrupted"
 
 
+def test_a_file_in_text_mode_is_refused(session, tmp_path):
+    (tmp_path / "text").write_text("x")
+    with open(tmp_path / "text") as file, pytest.raises(TypeError, match="binary mode"):
+        session.put("text", file)
+
+
 def test_half_a_character_leaves_the_connection(session):
     with pytest.raises(ValueError, match="surrogate"):
         session.run("x = '\ud800'")

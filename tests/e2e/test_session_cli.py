@@ -1,6 +1,7 @@
 """`brood session`: sessions from the command line, against a real server."""
 
 import json
+import os
 import signal
 import subprocess
 
@@ -8,6 +9,7 @@ import pexpect
 import pytest
 from brood_fixture import TIMEOUT
 from session_server import SessionServer
+from waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -140,13 +142,59 @@ def test_fork_is_a_session_of_its_own(server, session):
     assert server.tool("rm", branch).status == 0
 
 
+def test_rm_takes_whole_names_and_all_or_none(server, session):
+    """What a script puts together wrongly ends nobody's session."""
+    for words in ([""], [session[:-2]], [session, "nobody"], ["nobody", session]):
+        done = server.tool("rm", *words)
+        assert done.status in (1, 2) and done.out == b"", (words, done)
+    for command in (["exec", "", "-c", "1"], ["undo", ""], ["fork", ""], ["interrupt", ""]):
+        done = server.tool(*command)
+        assert done.status == 2 and b"the id of a session is empty" in done.err, done
+    assert server.tool("exec", session, "-c", "'alive'").out == b"'alive'\n"
+    assert server.tool("rm", session, session).status == 0
+    assert session not in [one["id"] for one in json.loads(server.tool("list", "--json").out) if one["state"] != "ended"]
+
+
+def test_a_session_of_its_own_ends_with_exec(server, session):
+    def alive():
+        return [one for one in json.loads(server.tool("list", "--json").out) if one["state"] != "ended"]
+
+    before = alive()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        running = start(server, "exec", "--env", before[0]["env"], "-c", "import time\nprint('ready', flush=True)\ntime.sleep(600)")
+        assert running.stdout.readline() == b"ready\n"
+        running.send_signal(number)
+        running.communicate(timeout=TIMEOUT)
+    wait_until(lambda: len(alive()) <= len(before), "the end of the sessions")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [(b"x = 1\nprint('\xe9')\n", b"line 2"), (b"# -*- coding: cp1252 -*-\nascii('caf\xe9')\n", b"line 2"), (b"\xff", b"line 1")],
+)
+def test_code_in_another_encoding_is_not_guessed_at(server, session, text, line):
+    (server.brood.work / "latin.py").write_bytes(text)
+    done = server.tool("exec", session, "latin.py")
+    assert (done.status, done.out) == (2, b"") and b"latin.py, " + line in done.err and b"UTF-8" in done.err, done
+    assert server.tool("exec", session, stdin=text).status == 2
+    assert server.tool("exec", session, "-c", os.fsdecode(text)).status == 2
+
+
+def test_a_byte_order_mark_is_no_code(server, session):
+    (server.brood.work / "mark.py").write_bytes(b"\xef\xbb\xbf'caf\xc3\xa9'\n")
+    assert server.tool("exec", session, "mark.py").out == "'café'\n".encode()
+
+
 def test_wrong_command_lines(server):
     for words in (["exec"], ["attach", "nobody"], ["undo", "nobody"], ["rm", "nobody"], ["exec", "a", "b", "-c", "1"], ["nonsense"]):
         done = server.tool(*words)
         assert done.status in (1, 2) and done.err.startswith(b"brood: "), (words, done)
-    for words in (["new", "--checkpoints", "-1"], ["exec", "a", "--timeout", "-1", "-c", "1"], ["undo", "a", "--steps", "0"]):
+    for words in (["new", "--checkpoints", "-1"], ["exec", "a", "--timeout", "-1", "-c", "1"], ["undo", "a", "--steps", "0"], ["undo", "a", "--to", "0"], ["undo", "a", "--to", "-1"]):
         done = server.tool(*words)
         assert done.status == 2 and words[-1 if words[0] != "exec" else 2].encode() in done.err, (words, done)
+    for words in (["fork", "a", "--at", "0"], ["exec", "a", "-c", "1", "--timeout", "nan"], ["undo", "a", "--steps", "1", "--to", "1"]):
+        done = server.tool(*words)
+        assert done.status == 2 and words[-2].encode() in done.err and len(done.err) < 200, done
     for nobody in ("unix:/nonexistent/socket", "tcp:127.0.0.1:1", "tls:127.0.0.1:1"):
         done = server.tool("list", "--server", nobody)
         assert done.status == 1 and nobody.encode() in done.err and b"brood serve" in done.err, done
