@@ -370,7 +370,7 @@ class AsyncSession:
         await self._call("signal", signal=signal)
 
     async def stdin(self, data=b"", eof=False):
-        """Writes to the session's standard input: str (as UTF-8) or bytes. eof: its end, after the data."""
+        """Writes to the session's standard input: str (as UTF-8) or bytes. eof: its end, after the data, for one cell."""
         await self._call("stdin", encoded(data), **({"eof": True} if eof else {}))
 
     async def complete(self, code, cursor=None):

@@ -421,7 +421,7 @@ class Session:
         self._call("signal", signal=signal)
 
     def stdin(self, data=b"", eof=False):
-        """Writes to the session's standard input: str (as UTF-8) or bytes. eof: its end, after the data."""
+        """Writes to the session's standard input: str (as UTF-8) or bytes. eof: its end, after the data, for one cell."""
         self._call("stdin", encoded(data), **({"eof": True} if eof else {}))
 
     def complete(self, code, cursor=None):

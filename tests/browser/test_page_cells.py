@@ -31,6 +31,16 @@ def test_output_and_errors_are_told_apart(page):
     assert streams == [("stream stdout", "one"), ("stream stderr", "two"), ("stream stdout", "three")]
 
 
+def test_ctrl_d_ends_what_a_cell_reads(page):
+    cell = page.begin("import sys\nsys.stdin.read()")
+    for asked, line in enumerate(("one", "two"), 2):
+        page.one(".stdin.open input").send_keys(line, Keys.ENTER)
+        page.wait(lambda asked=asked: len(page.all(".stdin")) == asked and page.all(".stdin.open"), "the next line")
+    page.one(".stdin.open input").send_keys(Keys.CONTROL, "d")
+    page.wait_status(cell, "ok")
+    assert r"'one\ntwo\n'" in page.output(cell)
+
+
 def test_output_is_shown_while_the_cell_runs(page):
     cell = page.begin("print('before')\ninput()\nprint('after')")
     page.wait(lambda: "before" in page.output(cell), "the first line")

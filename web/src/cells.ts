@@ -12,7 +12,7 @@ import { StreamView } from "./stream";
 
 export interface CellsHost {
   edit(code: string): void; // take the code into the editor
-  answer(cell: CellEntry, line: string): void;
+  answer(cell: CellEntry, line: string | null): void; // null: the end of the input
   openSession(id: string): void;
   mayEdit(): boolean;
   user(): string;
@@ -123,7 +123,7 @@ class CellView {
       const label = h("span.out", { title: `Out [${output.executionCount}]` }, "Out");
       return h("div.result", {}, label, showBundle(output.data));
     }
-    const answer = (line: string) => this.host_.answer(this.cell_, line);
+    const answer = (line: string | null) => this.host_.answer(this.cell_, line);
     return showInput(output, this.host_.mayEdit() ? answer : undefined);
   }
 

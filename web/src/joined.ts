@@ -82,9 +82,9 @@ export class Joined implements Follower {
       .catch(failed("Not branched"));
   }
 
-  answer(cell: CellEntry, line: string): void {
+  answer(cell: CellEntry, line: string | null): void {
     this.connection_
-      .ask("stdin", { data: `${line}\n` })
+      .ask("stdin", line === null ? { eof: true } : { data: `${line}\n` })
       .then(() => {
         this.model.closeInput(cell);
         this.plan_();

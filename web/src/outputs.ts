@@ -80,10 +80,10 @@ export function showNote(output: NoteOutput): HTMLElement {
   return h(`p.note.${output.tone}`, { role: "note" }, output.text);
 }
 
-// `answer` is undefined for those who may only look on.
+// `answer` gets a line, or null for the end of the input; undefined for those who may only look on.
 export function showInput(
   output: InputOutput,
-  answer: ((line: string) => void) | undefined,
+  answer: ((line: string | null) => void) | undefined,
 ): HTMLElement {
   const prompt = h("span.prompt", {}, output.prompt);
   if (!output.open)
@@ -95,7 +95,13 @@ export function showInput(
     autocapitalize: "off",
     spellcheck: "false",
     "aria-label": output.prompt.trim() || "Line for the program's input",
+    title: "Enter sends the line, Ctrl-D ends the input",
   }) as HTMLInputElement;
+  field.addEventListener("keydown", (event) => {
+    if (event.key !== "d" || !event.ctrlKey || field.value !== "") return;
+    event.preventDefault();
+    answer(null);
+  });
   const send = (event: Event) => {
     event.preventDefault();
     answer(field.value);
