@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/fd.h"
+#include "base/result.h"
 #include "brood/client.h"
 
 namespace brood {
@@ -60,6 +61,9 @@ struct TypedLine {
 };
 TypedLine read_line(int input, bool hidden, TypedSignals& signals);
 
-void write_out(int output, std::string_view bytes);
+// Standard output or standard error. A reader that has gone is nobody to tell, and no error.
+Result<void> write_out(int output, std::string_view bytes);
+// Standard output, a terminal: who reads from it, too, sees when it is gone.
+void write_terminal(std::string_view bytes);
 
 }  // namespace brood

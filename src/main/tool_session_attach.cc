@@ -365,7 +365,7 @@ class Attached {
 
   void print(const std::string& text) {
     if (text.empty()) return;
-    write_out(STDOUT_FILENO, text);
+    write_terminal(text);
     at_line_begin_ = text.ends_with('\n') || text.ends_with("\n\x1b[0m");
   }
   void finish_line() {

@@ -169,10 +169,10 @@ LineEditor::Outcome LineEditor::read(const std::string& prompt, const std::strin
   int early = 0;
   typed_early_ = ioctl(STDIN_FILENO, FIONREAD, &early) == 0 ? static_cast<size_t>(early) : 0;
   if (!indent.empty()) el_push(line_, indent.c_str());
-  if (brackets_) write_out(STDOUT_FILENO, kAskForPastes);
+  if (brackets_) write_terminal(kAskForPastes);
   int count = 0;
   const char* got = el_gets(line_, &count);
-  if (brackets_) write_out(STDOUT_FILENO, kNoMorePastes);
+  if (brackets_) write_terminal(kNoMorePastes);
   if (left_) {
     el_reset(line_);
     return Outcome::kLeft;
@@ -196,7 +196,7 @@ void LineEditor::hide() {
   const size_t rows = rows_above(shown_width(prompt_), before);
   std::string out = "\r";
   if (rows > 0) out += "\x1b[" + std::to_string(rows) + "A";
-  write_out(STDOUT_FILENO, out + "\x1b[J");
+  write_terminal(out + "\x1b[J");
 }
 
 void LineEditor::show(const std::string& prompt) {
@@ -314,7 +314,7 @@ void LineEditor::list(const std::vector<std::string>& matches) {
   }
   if (matches.size() > kShown)
     out += "\n... and " + std::to_string(matches.size() - kShown) + " more";
-  write_out(STDOUT_FILENO, out + "\n");
+  write_terminal(out + "\n");
 }
 
 }  // namespace brood

@@ -49,7 +49,7 @@ HiddenTyping::HiddenTyping(int terminal, bool hidden) : terminal_(terminal) {
 HiddenTyping::~HiddenTyping() {
   if (!changed_) return;
   tcsetattr(terminal_, TCSADRAIN, &before_);
-  write_out(STDOUT_FILENO, "\n");
+  write_terminal("\n");
 }
 
 int typing_descriptor() {
@@ -91,9 +91,23 @@ TypedLine read_line(int input, bool hidden, TypedSignals& signals) {
   }
 }
 
-// A reader that has gone is nobody to tell.
-void write_out(int output, std::string_view bytes) {
-  if (!write_all(output, bytes)) return;
+Result<void> write_out(int output, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t put = write(output, bytes.data(), bytes.size());
+    if (put >= 0) {
+      bytes.remove_prefix(static_cast<size_t>(put));
+    } else if (errno == EAGAIN) {
+      pollfd item{output, POLLOUT, 0};
+      poll(&item, 1, -1);
+    } else if (errno == EPIPE) {
+      return {};
+    } else if (errno != EINTR) {
+      return sys_error(output == STDERR_FILENO ? "write standard error" : "write standard output");
+    }
+  }
+  return {};
 }
+
+void write_terminal(std::string_view bytes) { (void)write_out(STDOUT_FILENO, bytes); }
 
 }  // namespace brood
