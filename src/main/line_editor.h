@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "main/line_history.h"
+
 namespace brood {
 
 class LineEditor {
@@ -26,7 +28,7 @@ class LineEditor {
     std::function<Completed(const std::string& before)> complete;
   };
 
-  // `history`: a file, read now and written by each add(); empty: none.
+  // `history`: a file; empty: none.
   LineEditor(std::string history, Needs needs);
   ~LineEditor();
   LineEditor(const LineEditor&) = delete;
@@ -59,10 +61,9 @@ class LineEditor {
   unsigned char complete();
   void list(const std::vector<std::string>& matches);
 
-  const std::string file_;
   const Needs needs_;
+  LineHistory history_;
   EditLine* const line_;
-  History* const history_;
   const bool brackets_;  // the terminal understands escape sequences
   std::string prompt_, indent_;
   std::string ahead_;       // bytes read, but not given to libedit yet

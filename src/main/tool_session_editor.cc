@@ -16,7 +16,6 @@
 namespace brood {
 namespace {
 
-constexpr int kHistory = 5000;  // lines
 constexpr char kEndOfFile = 4;  // Ctrl-D
 // What a terminal sends around a paste, once it was asked to.
 constexpr std::string_view kAskForPastes = "\x1b[?2004h", kNoMorePastes = "\x1b[?2004l";
@@ -133,19 +132,14 @@ struct EditorCallbacks {
 };
 
 LineEditor::LineEditor(std::string history, Needs needs)
-    : file_(std::move(history)),
-      needs_(std::move(needs)),
+    : needs_(std::move(needs)),
+      history_(std::move(history)),
       line_((std::setlocale(LC_CTYPE, ""), el_init("brood", stdin, stdout, stderr))),
-      history_(history_init()),
       brackets_(may_have_escapes()) {
-  HistEvent event;
-  ::history(history_, &event, H_SETSIZE, kHistory);
-  ::history(history_, &event, H_SETUNIQUE, 1);
-  if (!file_.empty()) ::history(history_, &event, H_LOAD, file_.c_str());
   el_set(line_, EL_CLIENTDATA, this);
   el_set(line_, EL_EDITOR, "emacs");
   el_set(line_, EL_SIGNAL, 0);
-  el_set(line_, EL_HIST, ::history, history_);
+  el_set(line_, EL_HIST, ::history, history_.get());
   el_set(line_, EL_PROMPT_ESC, EditorCallbacks::prompt, kQuote);
   el_set(line_, EL_GETCFN, EditorCallbacks::get);
   el_set(line_, EL_ADDFN, "brood-complete", "complete from the session", EditorCallbacks::complete);
@@ -156,10 +150,7 @@ LineEditor::LineEditor(std::string history, Needs needs)
   el_set(line_, EL_BIND, kPasteBegins.data(), "brood-paste", nullptr);
 }
 
-LineEditor::~LineEditor() {
-  el_end(line_);
-  history_end(history_);
-}
+LineEditor::~LineEditor() { el_end(line_); }
 
 LineEditor::Outcome LineEditor::read(const std::string& prompt, const std::string& indent,
                                      std::string& line) {
@@ -184,10 +175,7 @@ LineEditor::Outcome LineEditor::read(const std::string& prompt, const std::strin
 }
 
 void LineEditor::add(const std::string& line) {
-  if (line.find_first_not_of(" \t") == line.npos) return;
-  HistEvent event;
-  ::history(history_, &event, H_ENTER, line.c_str());
-  if (!file_.empty()) ::history(history_, &event, H_SAVE, file_.c_str());
+  if (line.find_first_not_of(" \t") != line.npos) history_.add(line);
 }
 
 void LineEditor::hide() {
