@@ -28,7 +28,7 @@ class LineEditor {
     std::function<Completed(const std::string& before)> complete;
   };
 
-  // `history`: a file; empty: none.
+  // `history`: a file; empty: none. The terminal is one of UTF-8, whatever the locale says.
   LineEditor(std::string history, Needs needs);
   ~LineEditor();
   LineEditor(const LineEditor&) = delete;

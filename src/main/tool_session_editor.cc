@@ -1,3 +1,4 @@
+#include <langinfo.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -20,9 +21,20 @@ constexpr char kEndOfFile = 4;  // Ctrl-D
 // What a terminal sends around a paste, once it was asked to.
 constexpr std::string_view kAskForPastes = "\x1b[?2004h", kNoMorePastes = "\x1b[?2004l";
 constexpr std::string_view kPasteBegins = "\x1b[200~", kPasteEnds = "\x1b[201~";
-constexpr int kBurstMs = 20;     // between the pieces of lines that come at once
-constexpr int kPasteMs = 2'000;  // between the pieces of a paste whose end is to come
-constexpr char kQuote = '\1';    // around what the terminal does not show of a prompt
+constexpr int kBurstMs = 20;              // between the pieces of lines that come at once
+constexpr int kPasteMs = 2'000;           // between the pieces of a paste whose end is to come
+constexpr char kQuote = '\1';             // around what the terminal does not show of a prompt
+constexpr wchar_t kNoCharacter = 0xfffd;  // stands for bytes that are none
+
+// What is typed goes to the server as it is, and so has to be UTF-8: of a locale with another
+// encoding only that is not used.
+void use_utf8() {
+  std::setlocale(LC_CTYPE, "");
+  for (const char* name : {"C.UTF-8", "C.utf8", "en_US.UTF-8"}) {
+    if (std::string_view(nl_langinfo(CODESET)) == "UTF-8") return;
+    std::setlocale(LC_CTYPE, name);
+  }
+}
 
 bool continues_character(char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; }
 
@@ -134,7 +146,7 @@ struct EditorCallbacks {
 LineEditor::LineEditor(std::string history, Needs needs)
     : needs_(std::move(needs)),
       history_(std::move(history)),
-      line_((std::setlocale(LC_CTYPE, ""), el_init("brood", stdin, stdout, stderr))),
+      line_((use_utf8(), el_init("brood", stdin, stdout, stderr))),
       brackets_(may_have_escapes()) {
   el_set(line_, EL_CLIENTDATA, this);
   el_set(line_, EL_EDITOR, "emacs");
@@ -207,10 +219,13 @@ int LineEditor::get(wchar_t* to) {
     ahead_.erase(0, 1);
     // Typed before the line could be: the terminal was not in raw mode yet, and gives NUL for it.
     if (byte == 0 && empty()) byte = kEndOfFile;
+    const bool continues = std::mbsinit(&state) == 0;
     const size_t used = std::mbrtowc(to, &byte, 1, &state);
     if (used == static_cast<size_t>(-2)) continue;  // the rest of it follows
     if (used != static_cast<size_t>(-1)) return 1;
-    state = {};
+    if (continues) ahead_.insert(0, 1, byte);  // it begins another one
+    *to = kNoCharacter;
+    return 1;
   }
 }
 

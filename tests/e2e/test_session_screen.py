@@ -1,10 +1,11 @@
-"""`brood session attach` and the terminal around it: other terminals."""
+"""`brood session attach` and the terminal around it: its encoding, other terminals."""
 
+import os
 import shutil
 
 import pytest
 from session_server import SessionServer
-from session_terminal import attach
+from session_terminal import attach, cells, environment, leave, paste
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +20,29 @@ def session(server):
     made = server.new()
     yield made
     server.tool("rm", made)
+
+
+# --- the encoding --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variables", [{"LANG": "C"}, {"LC_ALL": "POSIX"}, {}], ids=["C", "POSIX", "unset"])
+def test_what_is_typed_is_utf8_in_every_locale(server, session, variables):
+    env = {name: value for name, value in environment(server).items() if name != "LANG" and not name.startswith("LC_")}
+    terminal = attach(server, session, {**env, **variables})
+    try:
+        terminal.expect_exact("In [1]: ")
+        terminal.send("y = 'é€😀'\r")
+        terminal.expect_exact("In [2]: ")
+        paste(terminal, "z = 'ü中'")
+        terminal.expect_exact("ü中'")
+        terminal.send("\r")
+        terminal.expect_exact("In [3]: ")
+        os.write(terminal.child_fd, b"'\xe9t\xe9'\r")  # ISO 8859-1
+        terminal.expect_exact("In [4]: ")
+        leave(terminal)
+    finally:
+        terminal.close(force=True)
+    assert cells(server, session) == ["y = 'é€😀'", "z = 'ü中'", "'\ufffdt\ufffd'"]
 
 
 # --- the history ---------------------------------------------------------------------------------
