@@ -45,13 +45,21 @@ class LineEditor {
   std::string take_back() { return std::exchange(ahead_, {}); }
 
   // Around output from within wait(): takes the line off the screen, and shows it again, with a
-  // prompt that may be another one.
+  // prompt that may be another one, on a screen whose size may be another one.
   void hide();
   void show(const std::string& prompt);
   bool empty() const;  // from within wait(): nothing is typed
+  // Around a stop of this program, from within wait(): leaves the terminal as it was, below the
+  // line; and takes it again, for show().
+  void give_terminal();
+  void take_terminal();
 
  private:
   friend struct EditorCallbacks;
+  struct Rows {
+    size_t above, below;  // the cursor
+  };
+  Rows rows() const;
   int get(wchar_t* to);
   bool fill();
   ssize_t read_more(size_t most);

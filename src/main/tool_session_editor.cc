@@ -21,6 +21,7 @@ constexpr char kEndOfFile = 4;  // Ctrl-D
 // What a terminal sends around a paste, once it was asked to.
 constexpr std::string_view kAskForPastes = "\x1b[?2004h", kNoMorePastes = "\x1b[?2004l";
 constexpr std::string_view kPasteBegins = "\x1b[200~", kPasteEnds = "\x1b[201~";
+constexpr const char* kClearBelow = "\x1b[J";
 constexpr int kBurstMs = 20;              // between the pieces of lines that come at once
 constexpr int kPasteMs = 2'000;           // between the pieces of a paste whose end is to come
 constexpr char kQuote = '\1';             // around what the terminal does not show of a prompt
@@ -37,11 +38,6 @@ void use_utf8() {
 }
 
 bool continues_character(char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; }
-
-size_t code_points(std::string_view text) {
-  return static_cast<size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return !continues_character(c); }));
-}
 
 // Where the code point of that number begins.
 size_t byte_of(std::string_view text, size_t code_point) {
@@ -74,20 +70,46 @@ size_t shown_width(const std::string& prompt) {
   return width;
 }
 
-// How far below the begin of the prompt the cursor is, behind a prompt of that width and a text.
-size_t rows_above(size_t column, std::string_view text) {
+size_t columns_of(wchar_t c) {
+  if (c < ' ' || c == 0x7f) return 2;  // ^A
+  return static_cast<size_t>(std::max(0, wcwidth(c)));
+}
+
+size_t columns_of(const std::string& text) {
+  std::wstring characters(text.size(), L'\0');
+  const size_t count = std::mbstowcs(characters.data(), text.c_str(), characters.size());
+  characters.resize(count == static_cast<size_t>(-1) ? 0 : count);
+  size_t columns = 0;
+  for (const wchar_t c : characters)
+    columns += columns_of(c);
+  return columns;
+}
+
+// How far below the begin of the prompt, which has that width, libedit shows text[place].
+size_t rows_above(size_t prompt, std::wstring_view text, size_t place) {
   constexpr size_t kTab = 8;
   const size_t columns = terminal_width(80);
-  size_t rows = 0;
-  for (const char c : text) {
-    if (c == '\n') {
-      rows += column / columns + 1;
+  size_t row = prompt / columns, column = prompt % columns;
+  for (size_t i = 0; i < text.size(); i++) {
+    size_t width = columns_of(text[i]);
+    if (text[i] == '\n') width = columns - column;
+    if (text[i] == '\t') width = std::min(kTab - column % kTab, columns - column);
+    if (column + width > columns) {  // one of two columns, and one is left
+      row++;
       column = 0;
-    } else if (!continues_character(c)) {
-      column += c == '\t' ? kTab - column % kTab : 1;
     }
+    if (i == place) break;
+    column += width;
+    if (column < columns) continue;
+    row++;
+    column = 0;
   }
-  return rows + column / columns;
+  return row;
+}
+
+std::string cursor_up(size_t rows) { return rows > 0 ? "\x1b[" + std::to_string(rows) + "A" : ""; }
+std::string cursor_down(size_t rows) {
+  return rows > 0 ? "\x1b[" + std::to_string(rows) + "B" : "";
 }
 
 bool is_text(char byte) {
@@ -190,18 +212,35 @@ void LineEditor::add(const std::string& line) {
   if (line.find_first_not_of(" \t") != line.npos) history_.add(line);
 }
 
-void LineEditor::hide() {
-  const LineInfo* info = el_line(line_);
-  const std::string_view before(info->buffer, static_cast<size_t>(info->cursor - info->buffer));
-  const size_t rows = rows_above(shown_width(prompt_), before);
-  std::string out = "\r";
-  if (rows > 0) out += "\x1b[" + std::to_string(rows) + "A";
-  write_terminal(out + "\x1b[J");
+LineEditor::Rows LineEditor::rows() const {
+  const LineInfoW* info = el_wline(line_);
+  const std::wstring_view text(info->buffer, static_cast<size_t>(info->lastchar - info->buffer));
+  const size_t prompt = shown_width(prompt_);
+  const auto cursor = static_cast<size_t>(info->cursor - info->buffer);
+  const size_t above = rows_above(prompt, text, cursor);
+  return {above, rows_above(prompt, text, text.size()) - above};
 }
+
+void LineEditor::hide() { write_terminal("\r" + cursor_up(rows().above) + kClearBelow); }
 
 void LineEditor::show(const std::string& prompt) {
   prompt_ = prompt;
+  el_resize(line_);
   el_set(line_, EL_REFRESH);
+}
+
+void LineEditor::give_terminal() {
+  write_terminal(cursor_down(rows().below));
+  if (brackets_) write_terminal(kNoMorePastes);
+  el_set(line_, EL_PREP_TERM, 0);
+}
+
+// What libedit knows of the terminal's mode is not so when this program was stopped unprepared.
+void LineEditor::take_terminal() {
+  el_set(line_, EL_PREP_TERM, 0);
+  el_set(line_, EL_PREP_TERM, 1);
+  if (brackets_) write_terminal(kAskForPastes);
+  write_terminal(std::string("\r") + kClearBelow);
 }
 
 bool LineEditor::empty() const {
@@ -308,12 +347,12 @@ void LineEditor::list(const std::vector<std::string>& matches) {
   constexpr size_t kShown = 200;
   size_t widest = 0;
   for (const std::string& match : matches)
-    widest = std::max(widest, code_points(match) + 2);
+    widest = std::max(widest, columns_of(match) + 2);
   const size_t columns = std::max<size_t>(1, terminal_width(80) / widest);
   std::string out;
   for (size_t i = 0; i < std::min(matches.size(), kShown); i++) {
     out += i % columns == 0 ? "\n" : "";
-    out += matches[i] + std::string(widest - code_points(matches[i]), ' ');
+    out += matches[i] + std::string(widest - columns_of(matches[i]), ' ');
   }
   if (matches.size() > kShown)
     out += "\n... and " + std::to_string(matches.size() - kShown) + " more";

@@ -65,6 +65,7 @@ class Execution {
     switch (wait_for(session_, client_.descriptor(), signals_, -1, event)) {
       case Ready::kSignal: return interrupt();
       case Ready::kEvent: return show(*event);
+      case Ready::kScreen:
       case Ready::kInput: return;
     }
   }
