@@ -10,7 +10,7 @@ packages[build]="g++ make cmake ninja-build ccache dpkg-dev file python3-dev lib
   libedit-dev pkg-config"
 packages[demo]="python3-pandas python3-matplotlib libopenblas0-pthread"
 packages[test]="git clang clang-format clang-tidy libclang-rt-14-dev libgtest-dev libbenchmark-dev
-  python3-pytest python3-pytest-xdist python3-jsonschema python3-pexpect python3-psutil python3-venv hyperfine strace bindfs
+  python3-pytest python3-pytest-xdist python3-jsonschema python3-pexpect python3-psutil python3-venv hyperfine strace bindfs tmux
   chromium chromium-driver python3-selenium python3-ipykernel python3-jupyter-client"
 
 # The page is built by npm; a node that is there already, from wherever, does.

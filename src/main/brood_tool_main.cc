@@ -2,11 +2,14 @@
 // own command line.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "base/sys.h"
 #include "daemon/words.h"
 #include "main/tool_bench.h"
 #include "main/tool_client.h"
@@ -114,10 +117,18 @@ int parse_and_run(int argc, char** argv) {
   return status;
 }
 
+// Output that is still in stdio's buffer is written here. A reader that has gone is nobody to tell.
+int end_output(int status) {
+  errno = EIO;  // it may have failed before
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
+  if (errno == EPIPE) return status;
+  return fail(sys_error("write standard output").message, std::max(status, kFailure));
+}
+
 }  // namespace
 }  // namespace brood
 
 int main(int argc, char** argv) {
   if (std::optional<int> status = brood::run_raw({argv, static_cast<size_t>(argc)})) return *status;
-  return brood::parse_and_run(argc, argv);
+  return brood::end_output(brood::parse_and_run(argc, argv));
 }

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "main/line_history.h"
+
 namespace brood {
 
 class LineEditor {
@@ -26,7 +28,7 @@ class LineEditor {
     std::function<Completed(const std::string& before)> complete;
   };
 
-  // `history`: a file, read now and written by each add(); empty: none.
+  // `history`: a file; empty: none. The terminal is one of UTF-8, whatever the locale says.
   LineEditor(std::string history, Needs needs);
   ~LineEditor();
   LineEditor(const LineEditor&) = delete;
@@ -43,13 +45,21 @@ class LineEditor {
   std::string take_back() { return std::exchange(ahead_, {}); }
 
   // Around output from within wait(): takes the line off the screen, and shows it again, with a
-  // prompt that may be another one.
+  // prompt that may be another one, on a screen whose size may be another one.
   void hide();
   void show(const std::string& prompt);
   bool empty() const;  // from within wait(): nothing is typed
+  // Around a stop of this program, from within wait(): leaves the terminal as it was, below the
+  // line; and takes it again, for show().
+  void give_terminal();
+  void take_terminal();
 
  private:
   friend struct EditorCallbacks;
+  struct Rows {
+    size_t above, below;  // the cursor
+  };
+  Rows rows() const;
   int get(wchar_t* to);
   bool fill();
   ssize_t read_more(size_t most);
@@ -59,10 +69,9 @@ class LineEditor {
   unsigned char complete();
   void list(const std::vector<std::string>& matches);
 
-  const std::string file_;
   const Needs needs_;
+  LineHistory history_;
   EditLine* const line_;
-  History* const history_;
   const bool brackets_;  // the terminal understands escape sequences
   std::string prompt_, indent_;
   std::string ahead_;       // bytes read, but not given to libedit yet

@@ -25,7 +25,7 @@ struct SessionCommand {
 };
 
 inline constexpr int kTimedOut = 124;
-inline constexpr int kLost = 125;  // nobody knows how the cell ended, or the session has ended
+inline constexpr int kLost = 125;  // the cell, the session, or what was to be written
 inline constexpr int kInterrupted = 130;
 
 // `command` is filled while the command line is parsed, and must outlive it.

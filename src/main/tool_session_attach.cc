@@ -104,8 +104,9 @@ class Attached {
     if (input_ != Input::kNone) return answer();
     std::optional<SessionEvent> event;
     const int typing = stdin_ended_ ? -1 : STDIN_FILENO;
-    switch (wait_for(session_, client_.descriptor(), signals_, typing, event)) {
+    switch (wait_for(session_, client_.descriptor(), signals_, typing, event, &screen_)) {
       case Ready::kSignal: return handle_signal();
+      case Ready::kScreen: return stop(screen_.take());
       case Ready::kEvent: return show(*event);
       case Ready::kInput: return keep_typed();
     }
@@ -138,16 +139,33 @@ class Attached {
       session_.interrupt();
   }
 
+  // At Ctrl-Z; or the program goes on, and was stopped otherwise.
+  void stop(int number) {
+    if (number == SIGWINCH) return;
+    if (number == SIGTSTP) {
+      screen_.obey(SIGTSTP);
+      screen_.forget();
+    }
+    at_line_begin_ = true;  // the shell has written
+  }
+
   // Somebody else may answer first, or the cell may end: then nobody waits for the line any more.
   void answer() {
     const Input asked = input_;
     if (asked == Input::kPassword) typed_.clear();
     if (typed_.find_first_of(kEndsLine) != typed_.npos) return send_line();
-    const HiddenTyping typing(STDIN_FILENO, asked == Input::kPassword);
+    std::optional<HiddenTyping> typing(std::in_place, STDIN_FILENO, asked == Input::kPassword);
     std::optional<SessionEvent> event;
     while (input_ == asked && !over_) {
-      switch (wait_for(session_, client_.descriptor(), signals_, STDIN_FILENO, event)) {
+      switch (wait_for(session_, client_.descriptor(), signals_, STDIN_FILENO, event, &screen_)) {
         case Ready::kSignal: return handle_signal();
+        case Ready::kScreen: {
+          const int number = screen_.take();
+          if (number == SIGWINCH) break;
+          typing.reset();
+          stop(number);
+          return print(question_);
+        }
         case Ready::kEvent: show(*event); break;
         case Ready::kInput: return send_line();
       }
@@ -225,8 +243,9 @@ class Attached {
   bool wait_for_typing() {
     std::optional<SessionEvent> event;
     for (;;) {
-      switch (wait_for(session_, client_.descriptor(), signals_, STDIN_FILENO, event)) {
+      switch (wait_for(session_, client_.descriptor(), signals_, STDIN_FILENO, event, &screen_)) {
         case Ready::kInput: return true;
+        case Ready::kScreen: handle_screen(); continue;
         case Ready::kSignal:
           over_ = signals_.take() == SIGQUIT;
           print(over_ ? "\n" : "^C\n");
@@ -243,6 +262,21 @@ class Attached {
       if (over_ || (running_ > 0 && code_.empty() && editor_.empty())) return false;
       editor_.show(prompt());
     }
+  }
+
+  void handle_screen() {
+    const int number = screen_.take();
+    if (number == SIGWINCH) {
+      editor_.hide();
+    } else {
+      if (number == SIGTSTP) {
+        editor_.give_terminal();
+        screen_.obey(SIGTSTP);
+      }
+      editor_.take_terminal();
+      screen_.forget();
+    }
+    editor_.show(prompt());
   }
 
   LineEditor::Completed complete(const std::string& before) {
@@ -281,7 +315,8 @@ class Attached {
     if (event.type == "display") return print_data("", event.data());
     if (event.type == "input") {
       input_ = event.flag("password") ? Input::kPassword : Input::kLine;
-      return print(event.text("prompt"));
+      question_ = event.text("prompt");
+      return print(question_);
     }
     if (event.type == "result") return print_result(event);
     if (event.type == "error") return print_error(event);
@@ -365,7 +400,7 @@ class Attached {
 
   void print(const std::string& text) {
     if (text.empty()) return;
-    write_out(STDOUT_FILENO, text);
+    write_terminal(text);
     at_line_begin_ = text.ends_with('\n') || text.ends_with("\n\x1b[0m");
   }
   void finish_line() {
@@ -383,9 +418,11 @@ class Attached {
   RemoteSession& session_;
   const bool colours_;
   TypedSignals signals_;
+  ScreenSignals screen_;
   LineEditor editor_;
   std::string code_;  // of the cell that is being typed
   enum class Input { kNone, kLine, kPassword } input_ = Input::kNone;  // what the cell waits for
+  std::string question_;                                               // of that input
   std::string typed_;         // bytes that were typed while a cell ran
   bool stdin_ended_ = false;  // the running cell's
   uint64_t own_ = 0;          // the last cell that was typed here

@@ -1,3 +1,4 @@
+#include <langinfo.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -16,21 +17,27 @@
 namespace brood {
 namespace {
 
-constexpr int kHistory = 5000;  // lines
 constexpr char kEndOfFile = 4;  // Ctrl-D
 // What a terminal sends around a paste, once it was asked to.
 constexpr std::string_view kAskForPastes = "\x1b[?2004h", kNoMorePastes = "\x1b[?2004l";
 constexpr std::string_view kPasteBegins = "\x1b[200~", kPasteEnds = "\x1b[201~";
-constexpr int kBurstMs = 20;     // between the pieces of lines that come at once
-constexpr int kPasteMs = 2'000;  // between the pieces of a paste whose end is to come
-constexpr char kQuote = '\1';    // around what the terminal does not show of a prompt
+constexpr const char* kClearBelow = "\x1b[J";
+constexpr int kBurstMs = 20;              // between the pieces of lines that come at once
+constexpr int kPasteMs = 2'000;           // between the pieces of a paste whose end is to come
+constexpr char kQuote = '\1';             // around what the terminal does not show of a prompt
+constexpr wchar_t kNoCharacter = 0xfffd;  // stands for bytes that are none
+
+// What is typed goes to the server as it is, and so has to be UTF-8: of a locale with another
+// encoding only that is not used.
+void use_utf8() {
+  std::setlocale(LC_CTYPE, "");
+  for (const char* name : {"C.UTF-8", "C.utf8", "en_US.UTF-8"}) {
+    if (std::string_view(nl_langinfo(CODESET)) == "UTF-8") return;
+    std::setlocale(LC_CTYPE, name);
+  }
+}
 
 bool continues_character(char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; }
-
-size_t code_points(std::string_view text) {
-  return static_cast<size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return !continues_character(c); }));
-}
 
 // Where the code point of that number begins.
 size_t byte_of(std::string_view text, size_t code_point) {
@@ -63,20 +70,46 @@ size_t shown_width(const std::string& prompt) {
   return width;
 }
 
-// How far below the begin of the prompt the cursor is, behind a prompt of that width and a text.
-size_t rows_above(size_t column, std::string_view text) {
+size_t columns_of(wchar_t c) {
+  if (c < ' ' || c == 0x7f) return 2;  // ^A
+  return static_cast<size_t>(std::max(0, wcwidth(c)));
+}
+
+size_t columns_of(const std::string& text) {
+  std::wstring characters(text.size(), L'\0');
+  const size_t count = std::mbstowcs(characters.data(), text.c_str(), characters.size());
+  characters.resize(count == static_cast<size_t>(-1) ? 0 : count);
+  size_t columns = 0;
+  for (const wchar_t c : characters)
+    columns += columns_of(c);
+  return columns;
+}
+
+// How far below the begin of the prompt, which has that width, libedit shows text[place].
+size_t rows_above(size_t prompt, std::wstring_view text, size_t place) {
   constexpr size_t kTab = 8;
   const size_t columns = terminal_width(80);
-  size_t rows = 0;
-  for (const char c : text) {
-    if (c == '\n') {
-      rows += column / columns + 1;
+  size_t row = prompt / columns, column = prompt % columns;
+  for (size_t i = 0; i < text.size(); i++) {
+    size_t width = columns_of(text[i]);
+    if (text[i] == '\n') width = columns - column;
+    if (text[i] == '\t') width = std::min(kTab - column % kTab, columns - column);
+    if (column + width > columns) {  // one of two columns, and one is left
+      row++;
       column = 0;
-    } else if (!continues_character(c)) {
-      column += c == '\t' ? kTab - column % kTab : 1;
     }
+    if (i == place) break;
+    column += width;
+    if (column < columns) continue;
+    row++;
+    column = 0;
   }
-  return rows + column / columns;
+  return row;
+}
+
+std::string cursor_up(size_t rows) { return rows > 0 ? "\x1b[" + std::to_string(rows) + "A" : ""; }
+std::string cursor_down(size_t rows) {
+  return rows > 0 ? "\x1b[" + std::to_string(rows) + "B" : "";
 }
 
 bool is_text(char byte) {
@@ -133,19 +166,14 @@ struct EditorCallbacks {
 };
 
 LineEditor::LineEditor(std::string history, Needs needs)
-    : file_(std::move(history)),
-      needs_(std::move(needs)),
-      line_((std::setlocale(LC_CTYPE, ""), el_init("brood", stdin, stdout, stderr))),
-      history_(history_init()),
+    : needs_(std::move(needs)),
+      history_(std::move(history)),
+      line_((use_utf8(), el_init("brood", stdin, stdout, stderr))),
       brackets_(may_have_escapes()) {
-  HistEvent event;
-  ::history(history_, &event, H_SETSIZE, kHistory);
-  ::history(history_, &event, H_SETUNIQUE, 1);
-  if (!file_.empty()) ::history(history_, &event, H_LOAD, file_.c_str());
   el_set(line_, EL_CLIENTDATA, this);
   el_set(line_, EL_EDITOR, "emacs");
   el_set(line_, EL_SIGNAL, 0);
-  el_set(line_, EL_HIST, ::history, history_);
+  el_set(line_, EL_HIST, ::history, history_.get());
   el_set(line_, EL_PROMPT_ESC, EditorCallbacks::prompt, kQuote);
   el_set(line_, EL_GETCFN, EditorCallbacks::get);
   el_set(line_, EL_ADDFN, "brood-complete", "complete from the session", EditorCallbacks::complete);
@@ -156,10 +184,7 @@ LineEditor::LineEditor(std::string history, Needs needs)
   el_set(line_, EL_BIND, kPasteBegins.data(), "brood-paste", nullptr);
 }
 
-LineEditor::~LineEditor() {
-  el_end(line_);
-  history_end(history_);
-}
+LineEditor::~LineEditor() { el_end(line_); }
 
 LineEditor::Outcome LineEditor::read(const std::string& prompt, const std::string& indent,
                                      std::string& line) {
@@ -169,10 +194,10 @@ LineEditor::Outcome LineEditor::read(const std::string& prompt, const std::strin
   int early = 0;
   typed_early_ = ioctl(STDIN_FILENO, FIONREAD, &early) == 0 ? static_cast<size_t>(early) : 0;
   if (!indent.empty()) el_push(line_, indent.c_str());
-  if (brackets_) write_out(STDOUT_FILENO, kAskForPastes);
+  if (brackets_) write_terminal(kAskForPastes);
   int count = 0;
   const char* got = el_gets(line_, &count);
-  if (brackets_) write_out(STDOUT_FILENO, kNoMorePastes);
+  if (brackets_) write_terminal(kNoMorePastes);
   if (left_) {
     el_reset(line_);
     return Outcome::kLeft;
@@ -184,24 +209,38 @@ LineEditor::Outcome LineEditor::read(const std::string& prompt, const std::strin
 }
 
 void LineEditor::add(const std::string& line) {
-  if (line.find_first_not_of(" \t") == line.npos) return;
-  HistEvent event;
-  ::history(history_, &event, H_ENTER, line.c_str());
-  if (!file_.empty()) ::history(history_, &event, H_SAVE, file_.c_str());
+  if (line.find_first_not_of(" \t") != line.npos) history_.add(line);
 }
 
-void LineEditor::hide() {
-  const LineInfo* info = el_line(line_);
-  const std::string_view before(info->buffer, static_cast<size_t>(info->cursor - info->buffer));
-  const size_t rows = rows_above(shown_width(prompt_), before);
-  std::string out = "\r";
-  if (rows > 0) out += "\x1b[" + std::to_string(rows) + "A";
-  write_out(STDOUT_FILENO, out + "\x1b[J");
+LineEditor::Rows LineEditor::rows() const {
+  const LineInfoW* info = el_wline(line_);
+  const std::wstring_view text(info->buffer, static_cast<size_t>(info->lastchar - info->buffer));
+  const size_t prompt = shown_width(prompt_);
+  const auto cursor = static_cast<size_t>(info->cursor - info->buffer);
+  const size_t above = rows_above(prompt, text, cursor);
+  return {above, rows_above(prompt, text, text.size()) - above};
 }
+
+void LineEditor::hide() { write_terminal("\r" + cursor_up(rows().above) + kClearBelow); }
 
 void LineEditor::show(const std::string& prompt) {
   prompt_ = prompt;
+  el_resize(line_);
   el_set(line_, EL_REFRESH);
+}
+
+void LineEditor::give_terminal() {
+  write_terminal(cursor_down(rows().below));
+  if (brackets_) write_terminal(kNoMorePastes);
+  el_set(line_, EL_PREP_TERM, 0);
+}
+
+// What libedit knows of the terminal's mode is not so when this program was stopped unprepared.
+void LineEditor::take_terminal() {
+  el_set(line_, EL_PREP_TERM, 0);
+  el_set(line_, EL_PREP_TERM, 1);
+  if (brackets_) write_terminal(kAskForPastes);
+  write_terminal(std::string("\r") + kClearBelow);
 }
 
 bool LineEditor::empty() const {
@@ -219,10 +258,13 @@ int LineEditor::get(wchar_t* to) {
     ahead_.erase(0, 1);
     // Typed before the line could be: the terminal was not in raw mode yet, and gives NUL for it.
     if (byte == 0 && empty()) byte = kEndOfFile;
+    const bool continues = std::mbsinit(&state) == 0;
     const size_t used = std::mbrtowc(to, &byte, 1, &state);
     if (used == static_cast<size_t>(-2)) continue;  // the rest of it follows
     if (used != static_cast<size_t>(-1)) return 1;
-    state = {};
+    if (continues) ahead_.insert(0, 1, byte);  // it begins another one
+    *to = kNoCharacter;
+    return 1;
   }
 }
 
@@ -305,16 +347,16 @@ void LineEditor::list(const std::vector<std::string>& matches) {
   constexpr size_t kShown = 200;
   size_t widest = 0;
   for (const std::string& match : matches)
-    widest = std::max(widest, code_points(match) + 2);
+    widest = std::max(widest, columns_of(match) + 2);
   const size_t columns = std::max<size_t>(1, terminal_width(80) / widest);
   std::string out;
   for (size_t i = 0; i < std::min(matches.size(), kShown); i++) {
     out += i % columns == 0 ? "\n" : "";
-    out += matches[i] + std::string(widest - code_points(matches[i]), ' ');
+    out += matches[i] + std::string(widest - columns_of(matches[i]), ' ');
   }
   if (matches.size() > kShown)
     out += "\n... and " + std::to_string(matches.size() - kShown) + " more";
-  write_out(STDOUT_FILENO, out + "\n");
+  write_terminal(out + "\n");
 }
 
 }  // namespace brood

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <sstream>
+#include <utility>
 
 #include "base/sys.h"
 #include "base/utf8.h"
@@ -74,7 +75,7 @@ class Execution {
     } catch (const ClientError& error) {
       return fail(error.what(), kLost);
     }
-    return status_;
+    return output_lost_ ? kLost : status_;
   }
 
  private:
@@ -83,6 +84,7 @@ class Execution {
     switch (wait_for(session_, client_.descriptor(), signals_, -1, event)) {
       case Ready::kSignal: return interrupt();
       case Ready::kEvent: return show(*event);
+      case Ready::kScreen:
       case Ready::kInput: return;
     }
   }
@@ -96,27 +98,34 @@ class Execution {
     session_.interrupt();
   }
 
+  // The cell goes on: what it does is worth more than what it says.
+  void put(int output, std::string_view bytes) {
+    const Result<void> written = write_out(output, bytes);
+    if (written || std::exchange(output_lost_, true)) return;
+    fail(written.error().message);
+  }
+
   void show(const SessionEvent& event) {
     if (event.type == "ended") return end(event);
     if (event.cell != cell_) return;
-    if (event.type == "stdout") write_out(STDOUT_FILENO, event.body);
-    if (event.type == "stderr") write_out(STDERR_FILENO, event.body);
+    if (event.type == "stdout") put(STDOUT_FILENO, event.body);
+    if (event.type == "stderr") put(STDERR_FILENO, event.body);
     if (event.type == "display" || event.type == "result") show_data(event.data());
     if (event.type == "error")
       for (const std::string& line : event.traceback())
-        write_out(STDERR_FILENO, line.ends_with('\n') ? line : line + "\n");
+        put(STDERR_FILENO, line.ends_with('\n') ? line : line + "\n");
     if (event.type == "input") answer(event);
     if (event.type == "done") done(event);
   }
 
-  static void show_data(const MimeData& data) {
+  void show_data(const MimeData& data) {
     const auto text = data.find("text/plain");
-    if (text != data.end()) write_out(STDOUT_FILENO, text->second + "\n");
+    if (text != data.end()) put(STDOUT_FILENO, text->second + "\n");
   }
 
   void answer(const SessionEvent& event) {
     if (input_ < 0) return session_.end_stdin();
-    if (isatty(input_)) write_out(STDOUT_FILENO, event.text("prompt"));
+    if (isatty(input_)) put(STDOUT_FILENO, event.text("prompt"));
     const TypedLine line = read_line(input_, event.flag("password"), signals_);
     if (line.kind == TypedLine::Kind::kLine) session_.send_stdin(line.text + "\n");
     if (line.kind == TypedLine::Kind::kEnd) session_.end_stdin();
@@ -151,7 +160,8 @@ class Execution {
   TypedSignals signals_;
   uint64_t cell_ = 0;
   int interrupts_ = 0;
-  int status_ = -1;  // of this program; -1: the cell runs
+  bool output_lost_ = false;  // has been told
+  int status_ = -1;           // of this program; -1: the cell runs
 };
 
 // Ends the session that was made for one cell, whatever becomes of it.

@@ -10,33 +10,55 @@
 namespace brood {
 namespace {
 
-int g_signal_pipe = -1;
+int g_signal_pipes[_NSIG];  // by number
 
 void on_signal(int number) {
   const int saved = errno;
   const char byte = static_cast<char>(number);
-  if (write(g_signal_pipe, &byte, 1) < 0) {
+  if (write(g_signal_pipes[number], &byte, 1) < 0) {
   }  // full: enough of them wait
   errno = saved;
 }
 
 }  // namespace
 
-TypedSignals::TypedSignals() {
+CaughtSignals::CaughtSignals(const std::vector<int>& numbers, int flags) {
   int ends[2];
   require(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0, "a pipe for signals");
   reading_ = Fd(ends[0]);
   writing_ = Fd(ends[1]);
-  g_signal_pipe = ends[1];
-  struct sigaction action {};
+  struct sigaction action {
+  }, before{};
   action.sa_handler = on_signal;
-  sigaction(SIGINT, &action, &old_interrupt_);
-  sigaction(SIGQUIT, &action, &old_quit_);
+  action.sa_flags = flags;
+  for (const int number : numbers) {
+    g_signal_pipes[number] = ends[1];
+    sigaction(number, &action, &before);
+    before_.emplace_back(number, before);
+  }
 }
 
-TypedSignals::~TypedSignals() {
-  sigaction(SIGINT, &old_interrupt_, nullptr);
-  sigaction(SIGQUIT, &old_quit_, nullptr);
+CaughtSignals::~CaughtSignals() {
+  for (const auto& [number, before] : before_)
+    sigaction(number, &before, nullptr);
+}
+
+int CaughtSignals::take() {
+  char byte = 0;
+  return read(reading_.get(), &byte, 1) == 1 ? byte : 0;
+}
+
+void CaughtSignals::forget() {
+  while (take() != 0) {
+  }
+}
+
+void CaughtSignals::obey(int number) {
+  struct sigaction caught {};
+  for (const auto& [one, before] : before_)
+    if (one == number) sigaction(number, &before, &caught);
+  raise(number);
+  sigaction(number, &caught, nullptr);
 }
 
 HiddenTyping::HiddenTyping(int terminal, bool hidden) : terminal_(terminal) {
@@ -49,7 +71,7 @@ HiddenTyping::HiddenTyping(int terminal, bool hidden) : terminal_(terminal) {
 HiddenTyping::~HiddenTyping() {
   if (!changed_) return;
   tcsetattr(terminal_, TCSADRAIN, &before_);
-  write_out(STDOUT_FILENO, "\n");
+  write_terminal("\n");
 }
 
 int typing_descriptor() {
@@ -57,21 +79,19 @@ int typing_descriptor() {
   return kOwn ? kOwn.get() : STDIN_FILENO;
 }
 
-int TypedSignals::take() {
-  char byte = 0;
-  return read(reading_.get(), &byte, 1) == 1 ? byte : 0;
-}
-
-Ready wait_for(RemoteSession& session, int descriptor, TypedSignals& signals, int input,
-               std::optional<SessionEvent>& event) {
-  for (;;) {
-    pollfd items[3] = {
-        {signals.descriptor(), POLLIN, 0}, {descriptor, POLLIN, 0}, {input, POLLIN, 0}};
-    if (poll(items, 1, 0) > 0) return Ready::kSignal;
+Ready wait_for(RemoteSession& session, int descriptor, const TypedSignals& signals, int input,
+               std::optional<SessionEvent>& event, const ScreenSignals* screen) {
+  for (bool has_input = false;;) {
+    pollfd items[4] = {{signals.descriptor(), POLLIN, 0},
+                       {screen ? screen->descriptor() : -1, POLLIN, 0},
+                       {descriptor, POLLIN, 0},
+                       {input, POLLIN, 0}};
+    if (poll(items, 2, 0) > 0) return items[0].revents != 0 ? Ready::kSignal : Ready::kScreen;
     event = session.next_event(0);
     if (event) return Ready::kEvent;
-    if (poll(items, 3, -1) < 0) continue;  // interrupted: the pipe says by what
-    if (items[0].revents == 0 && items[1].revents == 0) return Ready::kInput;
+    if (has_input) return Ready::kInput;
+    // A signal that came before the input, or has interrupted this, is looked for first.
+    has_input = poll(items, 4, -1) > 0 && items[3].revents != 0;
   }
 }
 
@@ -91,9 +111,23 @@ TypedLine read_line(int input, bool hidden, TypedSignals& signals) {
   }
 }
 
-// A reader that has gone is nobody to tell.
-void write_out(int output, std::string_view bytes) {
-  if (!write_all(output, bytes)) return;
+Result<void> write_out(int output, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t put = write(output, bytes.data(), bytes.size());
+    if (put >= 0) {
+      bytes.remove_prefix(static_cast<size_t>(put));
+    } else if (errno == EAGAIN) {
+      pollfd item{output, POLLOUT, 0};
+      poll(&item, 1, -1);
+    } else if (errno == EPIPE) {
+      return {};
+    } else if (errno != EINTR) {
+      return sys_error(output == STDERR_FILENO ? "write standard error" : "write standard output");
+    }
+  }
+  return {};
 }
+
+void write_terminal(std::string_view bytes) { (void)write_out(STDOUT_FILENO, bytes); }
 
 }  // namespace brood

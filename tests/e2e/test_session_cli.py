@@ -2,14 +2,16 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 
 import pexpect
 import pytest
+import session_terminal
 from brood_fixture import TIMEOUT
 from session_server import SessionServer
-from waiting import wait_until
+from waiting import finish, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +29,8 @@ def session(server):
 
 
 def start(server, *words, **more):
-    return subprocess.Popen(
-        [server.brood.brood, "session", *words],
-        env=server.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **more,
-    )
+    more = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
+    return subprocess.Popen([server.brood.brood, "session", *words], env=server.environment, **more)
 
 
 @pytest.fixture
@@ -42,16 +38,8 @@ def attach(server):
     opened = []
 
     def open_terminal(which):
-        terminal = pexpect.spawn(
-            server.brood.brood,
-            ["session", "attach", which],
-            env={**server.environment, "TERM": "xterm", "NO_COLOR": "1", "XDG_STATE_HOME": str(server.brood.base / "state")},
-            dimensions=(40, 100),
-            timeout=TIMEOUT,
-            encoding="utf-8",
-        )
-        opened.append(terminal)
-        return terminal
+        opened.append(session_terminal.attach(server, which))
+        return opened[-1]
 
     yield open_terminal
     for terminal in opened:
@@ -183,6 +171,38 @@ def test_code_in_another_encoding_is_not_guessed_at(server, session, text, line)
 def test_a_byte_order_mark_is_no_code(server, session):
     (server.brood.work / "mark.py").write_bytes(b"\xef\xbb\xbf'caf\xc3\xa9'\n")
     assert server.tool("exec", session, "mark.py").out == "'café'\n".encode()
+
+
+def test_output_that_cannot_be_written_is_told(server, session):
+    full = b"cannot write standard output: No space left on device\n"
+    with open("/dev/full", "w") as nowhere:
+        running = start(server, "exec", session, "-c", "import sys\nfor i in range(3): print(i, flush=True)\nprint('err', file=sys.stderr)\nx = 5", stdout=nowhere)
+        assert finish(running) == (125, None, b"brood: " + full + b"err\n")  # told once, and the cell goes on
+        assert server.tool("exec", session, "-c", "x").out == b"5\n"
+        running = start(server, "exec", session, "-c", "1 / 0", stderr=nowhere)
+        assert finish(running) == (125, b"", None)
+        running = start(server, "list", stdout=nowhere)
+        assert finish(running) == (1, None, b"brood: " + full)
+
+
+def test_a_reader_that_has_gone_is_nobody_to_tell(server, session):
+    for words in (["exec", session, "-c", "print(1)"], ["list"]):
+        reading, writing = os.pipe()
+        os.close(reading)
+        running = start(server, *words, stdout=writing, restore_signals=False)
+        os.close(writing)
+        assert finish(running) == (0, None, b"")
+
+
+def test_all_is_written_to_a_pipe_that_does_not_wait(server, session):
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    running = start(server, "exec", session, "-c", "for i in range(20): print('x' * 9999)", stdout=writing)
+    wait_until(lambda: not select.select([], [writing], [], 0)[1], "a full pipe")
+    os.close(writing)
+    with open(reading, "rb") as output:
+        assert output.read() == (b"x" * 9999 + b"\n") * 20
+    assert finish(running) == (0, None, b"")
 
 
 def test_wrong_command_lines(server):

@@ -2,9 +2,9 @@
 
 import pexpect
 import pytest
-from brood_fixture import TIMEOUT
 from session_fixture import package
 from session_server import SessionServer
+from session_terminal import attach, cells, leave, paste
 
 PASTED = """def f(n):
     if n:
@@ -32,40 +32,10 @@ def session(server):
 
 @pytest.fixture
 def terminal(server, session):
-    made = pexpect.spawn(
-        server.brood.brood,
-        ["session", "attach", session],
-        env={**server.environment, "TERM": "xterm", "NO_COLOR": "1", "XDG_STATE_HOME": str(server.brood.base / "state")},
-        dimensions=(40, 100),
-        timeout=TIMEOUT,
-        encoding="utf-8",
-    )
+    made = attach(server, session)
     made.expect_exact("In [1]: ")
     yield made
     made.close(force=True)
-
-
-def cells(server, session):
-    """The code of all cells."""
-    with package.Client(server.address) as client:
-        newest = client.session(session).info()["next_seq"] - 1
-        with client.session(session).events() as events:
-            seen = []
-            while newest > 0 and (not seen or seen[-1].seq < newest):
-                seen.append(events.read(TIMEOUT))
-    return [event.code.rstrip("\n") for event in seen if event.type == "cell"]
-
-
-def paste(terminal, text):
-    """As a terminal does that was asked to say what is pasted."""
-    terminal.send("\x1b[200~" + text.replace("\n", "\r") + "\x1b[201~")
-
-
-def leave(terminal):
-    terminal.sendeof()
-    terminal.expect(pexpect.EOF)
-    terminal.close()
-    assert terminal.exitstatus == 0
 
 
 def test_a_paste_is_one_cell_and_waits_for_enter(server, session, terminal):
