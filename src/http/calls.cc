@@ -93,6 +93,7 @@ void read_json(Exchange& exchange, const Services& services, WithBody done) {
   exchange.read_body(limit + 1, [&exchange, limit, too_long, done = std::move(done)](
                                     const std::string& bytes, bool last) {
     if (!last || bytes.size() > limit) return exchange.answer(problem_response(413, too_long));
+    if (bytes.empty()) return done(json::object());
     Result<json> body = parse_object(bytes);
     if (!body) return exchange.answer(problem_response(400, body.error().message));
     done(std::move(*body));

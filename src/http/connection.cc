@@ -188,6 +188,14 @@ class HttpConnection final : public Connection,
     keep_alive_ = request.keep_alive();
     wants_continue_ = boost::beast::iequals(request[http::field::expect], "100-continue");
     if (request.count(http::field::host) > 1) return malformed(400, "expected one Host header");
+    // Where a body ends is not guessed at: the rest could pass for the next request.
+    const size_t codings = request.count(http::field::transfer_encoding);
+    const auto coding = request[http::field::transfer_encoding];
+    if (codings > 1 || (codings == 1 && !boost::beast::iequals(coding, "chunked")))
+      return malformed(400, "expected no Transfer-Encoding but chunked");
+    const auto content = request[http::field::content_encoding];
+    if (!content.empty() && !boost::beast::iequals(content, "identity"))
+      return malformed(415, "expected a body without Content-Encoding");
     responder_ = factory_(*this);
     responder_->start();
   }

@@ -23,8 +23,9 @@ TEST_F(DoorTest, LoginGivesACookieAndLogoutTakesIt) {
   const HttpReply login = ask("POST /v1/login", "", R"({"user":"anna","password":"pass"})");
   ASSERT_EQ(login.status, 200) << login.body;
   EXPECT_EQ(login.parsed(), json({{"user", "anna"}, {"role", "user"}}));
-  EXPECT_EQ(login.headers.at("set-cookie"), "brood=c-anna; Path=/; HttpOnly; SameSite=Strict");
-  const std::string cookie = "Cookie: other=1; brood=c-anna\r\n";
+  EXPECT_EQ(login.headers.at("set-cookie"),
+            cookie_name_ + "=c-anna; Path=/; HttpOnly; SameSite=Strict");
+  const std::string cookie = "Cookie: other=1; brood-1=another; " + cookie_name_ + "=c-anna\r\n";
   const std::string own = cookie + "Origin: http://" + host_ + "\r\n";
   EXPECT_EQ(ask("GET /v1/me", cookie).parsed()["user"], "anna");
   EXPECT_EQ(ask("POST /v1/sessions", cookie).status, 403);
@@ -157,6 +158,23 @@ TEST_F(DoorTest, MalformedRequests) {
                                                                "Transfer-Encoding: chunked\r\n") +
                               "400\r\n" + std::string(1024, ' ') + "\r\n0\r\n\r\n";
   EXPECT_EQ(ask_raw(chunked).status, 413);
+}
+
+TEST_F(DoorTest, ABodyInACodingThatIsNotKnown) {
+  serve();
+  const std::string json = std::string(kAnna) + "Content-Type: application/json\r\n";
+  for (const std::string coding : {"identity", "gzip", "gzip, chunked", "chunked, identity",
+                                   "chunked\r\nTransfer-Encoding: chunked"}) {
+    const HttpReply reply = ask_raw(
+        request("POST /v1/sessions", json + "Transfer-Encoding: " + coding + "\r\n") + "0\r\n\r\n");
+    EXPECT_EQ(reply.status, 400) << coding;
+    EXPECT_EQ(reply.headers.at("connection"), "close") << coding;
+  }
+  EXPECT_EQ(ask("POST /v1/sessions", json + "Content-Encoding: gzip\r\n", "{}").status, 415);
+  EXPECT_TRUE(api_.calls().empty());
+  const std::string empty =
+      request("POST /v1/sessions", json + "Transfer-Encoding: Chunked\r\n") + "0\r\n\r\n";
+  EXPECT_EQ(ask_raw(empty).status, 201);
 }
 
 TEST_F(DoorTest, AChunkWithoutASize) {

@@ -304,6 +304,7 @@ class HttpTest : public testing::Test {
     getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size);
     port_ = ntohs(address.sin_port);
     host_ = "127.0.0.1:" + std::to_string(port_);
+    cookie_name_ = "brood-" + std::to_string(port_);
     server_ = std::make_unique<HttpServer>(io_, std::move(listener), std::move(tls), api_,
                                            authenticator_, std::move(options));
     thread_ = std::thread([this] {
@@ -350,7 +351,7 @@ class HttpTest : public testing::Test {
   ScriptedApi api_{io_};
   ScriptedAuthenticator authenticator_;
   uint16_t port_ = 0;
-  std::string host_;
+  std::string host_, cookie_name_;
   std::unique_ptr<HttpServer> server_;
   std::thread thread_;
 };

@@ -115,7 +115,7 @@ class Front final : public Responder {
       Gate::Verdict verdict = gate_.check_login(head(), body);
       if (!verdict.identity) return refuse(std::move(verdict));
       Response out = json_response(200, who(*verdict.identity));
-      out.headers.emplace_back("Set-Cookie", gate_.make_cookie(*verdict.identity));
+      out.headers.emplace_back("Set-Cookie", gate_.make_cookie(head(), *verdict.identity));
       exchange_.answer(std::move(out));
     }));
   }
@@ -139,7 +139,7 @@ class Front final : public Responder {
     out.status = 303;
     out.headers.emplace_back("Location", "/");
     out.headers.emplace_back("Cache-Control", "no-store");
-    out.headers.emplace_back("Set-Cookie", gate_.make_cookie(*verdict.identity));
+    out.headers.emplace_back("Set-Cookie", gate_.make_cookie(head(), *verdict.identity));
     exchange_.answer(std::move(out));
   }
 

@@ -12,7 +12,6 @@
 namespace brood {
 namespace {
 
-constexpr std::string_view kCookie = "brood";
 constexpr std::string_view kBearer = "Bearer ";
 
 Response unauthorized(const std::string& text) {
@@ -36,16 +35,24 @@ bool starts_with_bearer(const std::string& header) {
          strncasecmp(header.data(), kBearer.data(), kBearer.size()) == 0;
 }
 
-std::string cookie_of(const std::string& header) {
-  std::string_view rest = header;
+// Browsers keep cookies by host, whatever the port: several servers on one host have one each.
+std::string cookie_name(const RequestHead& head) {
+  const size_t colon = head.host.rfind(':');
+  const std::string port = colon == head.host.npos ? "" : head.host.substr(colon + 1);
+  const bool is_port = !port.empty() && port.find_first_not_of("0123456789") == port.npos;
+  return is_port ? "brood-" + port : "brood";
+}
+
+std::string cookie_of(const RequestHead& head) {
+  const std::string begin = cookie_name(head) + "=";
+  std::string_view rest = head.cookie;
   while (!rest.empty()) {
     const size_t end = std::min(rest.find(';'), rest.size());
     std::string_view item = rest.substr(0, end);
     rest.remove_prefix(std::min(end + 1, rest.size()));
     while (item.starts_with(' '))
       item.remove_prefix(1);
-    if (item.starts_with(kCookie) && item.substr(kCookie.size()).starts_with('='))
-      return std::string(item.substr(kCookie.size() + 1));
+    if (item.starts_with(begin)) return std::string(item.substr(begin.size()));
   }
   return {};
 }
@@ -110,7 +117,7 @@ Gate::Verdict Gate::identify(const RequestHead& head) {
     return check_token(head, head.authorization.substr(kBearer.size()));
   Verdict out;
   out.by_cookie = true;
-  const std::string cookie = cookie_of(head.cookie);
+  const std::string cookie = cookie_of(head);
   if (head.authorization.empty() && !cookie.empty())
     out.identity = services_.authenticator.check_cookie(cookie);
   out.refusal = unauthorized(cookie.empty() ? "expected a bearer token or the cookie of a login"
@@ -140,18 +147,18 @@ bool Gate::still_valid(const RequestHead& head) const {
   if (starts_with_bearer(head.authorization))
     return services_.authenticator.check_token(head.authorization.substr(kBearer.size()))
         .has_value();
-  return services_.authenticator.check_cookie(cookie_of(head.cookie)).has_value();
+  return services_.authenticator.check_cookie(cookie_of(head)).has_value();
 }
 
-std::string Gate::make_cookie(const Identity& identity) {
-  return std::string(kCookie) + "=" + services_.authenticator.make_cookie(identity) +
+std::string Gate::make_cookie(const RequestHead& head, const Identity& identity) {
+  return cookie_name(head) + "=" + services_.authenticator.make_cookie(identity) +
          "; Path=/; HttpOnly; SameSite=Strict" + (services_.options.secure ? "; Secure" : "");
 }
 
 std::string Gate::drop_cookie(const RequestHead& head) {
-  if (const std::string cookie = cookie_of(head.cookie); !cookie.empty())
+  if (const std::string cookie = cookie_of(head); !cookie.empty())
     services_.authenticator.drop_cookie(cookie);
-  return std::string(kCookie) + "=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0" +
+  return cookie_name(head) + "=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0" +
          (services_.options.secure ? "; Secure" : "");
 }
 

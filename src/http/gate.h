@@ -34,7 +34,7 @@ class Gate {
   // Asks again for a connection that lasts; counts nothing.
   bool still_valid(const RequestHead& head) const;
 
-  std::string make_cookie(const Identity& identity);  // the value of Set-Cookie
+  std::string make_cookie(const RequestHead& head, const Identity& identity);  // of Set-Cookie
   std::string drop_cookie(const RequestHead& head);
 
  private:

@@ -202,12 +202,12 @@ TEST_F(WebSocketTest, WhoGoesHasLeft) {
 
 TEST_F(WebSocketTest, WhoIsCheckedBeforeAndAsItLasts) {
   serve({.ping_interval = std::chrono::milliseconds(20)});
-  const std::string cookie = "Cookie: brood=c-anna\r\n";
+  const std::string cookie = "Cookie: " + cookie_name_ + "=c-anna\r\n";
   authenticator_.make_cookie({"anna", false});
   const std::pair<std::string, int> expected[] = {
       {"", 401},
       {"Authorization: Bearer wrong\r\n", 401},
-      {"Cookie: brood=wrong\r\nOrigin: http://" + host_ + "\r\n", 401},
+      {"Cookie: " + cookie_name_ + "=wrong\r\nOrigin: http://" + host_ + "\r\n", 401},
       {cookie, 403},
       {cookie + "Origin: http://elsewhere.example\r\n", 403},
       {cookie + "Origin: null\r\n", 403},

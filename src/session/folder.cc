@@ -11,6 +11,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
+#include <cstddef>
 #include <filesystem>
 #include <memory>
 
@@ -21,6 +23,7 @@ namespace brood {
 namespace {
 
 constexpr size_t kMaxListed = 10'000;
+constexpr ptrdiff_t kMaxDepth = 100;      // folders in a path
 constexpr uint64_t kMaxPiece = 1u << 20;  // bytes
 
 Fd open_beneath(int directory, const std::string& path, uint64_t flags, uint64_t mode = 0) {
@@ -58,6 +61,10 @@ std::pair<std::string, std::string> split(const std::string& path) {
 std::optional<Problem> bad_path(const std::string& path) {
   if (path.empty() || path.front() == '/' || path.find('\0') != path.npos)
     return Problem{ProblemCode::kBadRequest, "a path is relative to the session's folder"};
+  if (path.size() >= PATH_MAX || std::count(path.begin(), path.end(), '/') > kMaxDepth)
+    return Problem{ProblemCode::kBadRequest, "the path is too long: expected less than " +
+                                                 std::to_string(PATH_MAX) + " bytes and at most " +
+                                                 std::to_string(kMaxDepth) + " folders"};
   for (size_t at = 0; at <= path.size();) {
     const size_t slash = std::min(path.find('/', at), path.size());
     if (path.compare(at, slash - at, "..") == 0)

@@ -86,6 +86,17 @@ TEST_F(FolderTest, APieceContinuesWhereTheFileEnds) {
   EXPECT_EQ(read("f"), "12345");
 }
 
+TEST_F(FolderTest, APathThatIsTooLongLeavesNothing) {
+  std::string deep;
+  for (int i = 0; i < 101; i++)
+    deep += "d/";
+  EXPECT_NE(problem_of(folder_.put(deep + "f", 0, "x", 0)).find("100 folders"), std::string::npos);
+  EXPECT_NE(problem_of(folder_.put("a/" + std::string(5000, 'x'), 0, "x", 0)).find("4096 bytes"),
+            std::string::npos);
+  EXPECT_TRUE(folder_.is_empty());
+  EXPECT_EQ(problem_of(folder_.put(deep.substr(2) + "f", 0, "x", 0)), "none");
+}
+
 TEST_F(FolderTest, FilesAreLimited) {
   EXPECT_EQ(problem_of(folder_.put("f", 0, "123456", 5)), "a file may have at most 5 bytes");
   folder_.put("f", 0, "123", 5);

@@ -33,6 +33,14 @@ def test_logging_out_asks_again(stranger, server):
     stranger.one("#login-form")
 
 
+def test_a_login_that_has_ended_asks_again(stranger, server):
+    stranger.log_in()
+    stranger.one("#app")
+    stranger.driver.delete_all_cookies()
+    stranger.click("New session")
+    stranger.one("#login-form")
+
+
 @pytest.mark.parametrize(
     "path, has, lacks",
     [

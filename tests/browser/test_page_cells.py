@@ -215,6 +215,24 @@ def test_html_gets_the_height_it_needs(page):
     page.wait(lambda: 333 <= height() <= 360, "the frame to fit its content")
 
 
+def test_html_as_high_as_its_frame_does_not_grow(page):
+    html = '<div id="high" style="height: 100vh">as high</div><button>more</button>'
+    script = "<script>document.querySelector('button').onclick = () => document.querySelector('#high').style.height = '500px'</script>"
+    cell = page.run(rich("text/html", repr(html + script)))
+
+    def height():
+        return page.inside(cell, "iframe")[0].size["height"]
+
+    page.wait(lambda: height() > 30, "the frame to have a height")
+    before, seen = height(), set()
+    for _ in range(20):  # each time the browser has drawn, and could have told another height
+        in_frame(page, cell, lambda: page.driver.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 20))"))
+        seen.add(height())
+    assert max(seen) < before + 60, seen
+    in_frame(page, cell, lambda: page.one("button").click())
+    page.wait(lambda: 500 <= height() <= 560, "the frame to fit its new content")
+
+
 def test_html_cannot_lead_its_frame_elsewhere(page):
     leave = "<p>here</p><script>location.href = 'http://127.0.0.1:1/?stolen'</script>"
     cell = page.run(rich("text/html", repr(leave)))

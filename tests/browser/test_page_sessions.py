@@ -26,6 +26,22 @@ def test_a_session_is_started_renamed_and_removed(stranger, server):
     assert not stranger.visible("#input-cell")
 
 
+def test_back_to_where_no_session_was(page):
+    page.driver.get(page.server.url + "/")
+    page.join(page.session)
+    page.driver.back()
+    page.wait(lambda: not page.visible("#input-cell"), "no session")
+    page.driver.forward()
+    page.wait_ready()
+    assert page.driver.current_url.endswith(f"#{page.session}")
+
+
+def test_a_link_that_was_cut_off_leads_to_the_start(stranger, server):
+    stranger.log_in("%zz")
+    stranger.wait(lambda: stranger.visible("#app") and not stranger.visible("#input-cell"), "the start")
+    assert not [problem for problem in stranger.problems() if "URIError" in problem]
+
+
 def test_an_interrupt_with_ctrl_c(page):
     page.run("kept = 5")
     cell = page.begin("print('on')\nwhile True: pass")

@@ -16,6 +16,13 @@ import {
   type Session,
 } from "./types";
 
+let loggedOut = () => {};
+
+// `action` is called when the server does not know the login any more.
+export function onLoggedOut(action: () => void): void {
+  loggedOut = action;
+}
+
 async function request(method: string, path: string, body?: Json): Promise<Json> {
   const init: RequestInit = {
     method,
@@ -33,6 +40,7 @@ async function request(method: string, path: string, body?: Json): Promise<Json>
     throw new ServerError("unavailable", "the server cannot be reached");
   }
   const text = await response.text();
+  if (response.status === 401 && path !== "/v1/login" && path !== "/v1/me") loggedOut();
   if (!response.ok) throw problemOf(response.status, text);
   try {
     return text === "" ? null : (JSON.parse(text) as Json);

@@ -1,7 +1,7 @@
 // The table of contents of the page: who is asked, what is made, what is wired to what.
 
 import "./style.css";
-import { api } from "./api";
+import { api, onLoggedOut } from "./api";
 import { Cells } from "./cells";
 import { ServerError } from "./connection";
 import { failed, openHelp, toast } from "./dialogs";
@@ -17,6 +17,15 @@ import { Shell } from "./shell";
 import { switchTheme } from "./theme";
 import { Timeline } from "./timeline";
 import type { Me } from "./types";
+
+// A part of an address; what is none, such as that of a link that was cut off, is empty.
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return "";
+  }
+}
 
 class App implements View {
   private me_: Me = { user: "", role: "", version: "" };
@@ -79,6 +88,7 @@ class App implements View {
     this.followTheEnd_();
     window.setInterval(() => this.tick_(), 100);
     window.addEventListener("hashchange", () => this.joinFromAddress_());
+    onLoggedOut(() => this.login_());
     window.addEventListener("online", () => this.joined_?.tryNow());
   }
 
@@ -213,8 +223,10 @@ class App implements View {
   }
 
   private joinFromAddress_(): void {
-    const id = decodeURIComponent(location.hash.slice(1));
-    if (id !== "" && !must("app").hidden) this.join(id);
+    if (must("app").hidden) return;
+    const id = decoded(location.hash.slice(1));
+    if (id !== "") this.join(id);
+    else if (this.joined_) this.leave_();
   }
 
   private wireButtons_(): void {
