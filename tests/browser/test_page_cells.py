@@ -206,6 +206,14 @@ def test_html_runs_its_scripts_but_cannot_act_as_the_user(page):
     assert page.driver.current_url == f"{page.server.url}/#{page.session}"
 
 
+def test_all_of_a_long_text_has_no_escapes(page):
+    text = "class Text:\n    def __repr__(self):\n        return '\\x1b[31mred\\x1b[0m ' * 30000\nText()"
+    cell = page.run(text)
+    page.click("Show all 390000 characters")
+    page.wait(lambda: len(page.output(cell)) >= 4 * 30000 - 1, "all of the text")
+    assert set(page.output(cell).split()) == {"Out", "red"}
+
+
 def test_html_gets_the_height_it_needs(page):
     cell = page.run(rich("text/html", repr('<div style="height: 333px">tall</div>')))
 

@@ -12,6 +12,7 @@ import type { MimeBundle } from "./types";
 
 const kImages = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 const kMaxText = 200_000; // characters of one text that are put on the page
+const kEscapes = /\x1b\[[0-9;:?]*[ -/]*[@-~]/g;
 
 export function showBundle(data: MimeBundle): HTMLElement {
   if ("text/html" in data) return showHtml(joinedText(data["text/html"]));
@@ -37,7 +38,8 @@ function plain(text: string, name: string): HTMLElement {
   terminal.write(text.slice(0, kMaxText));
   const pre = h(`pre.text.${name}`, {}, ...showTerminal(terminal));
   if (text.length <= kMaxText) return pre;
-  const rest = () => pre.replaceChildren(text);
+  // In one piece, as a terminal would cut lines off; then without its colours.
+  const rest = () => pre.replaceChildren(text.replace(kEscapes, ""));
   pre.append(button(`Show all ${text.length} characters`, rest, { class: "link" }));
   return pre;
 }
