@@ -127,7 +127,7 @@ class Attached {
     stdin_ended_ = true;
     session_.end_stdin();
     at_line_begin_ = false;
-    notice("the session's standard input has ended: input() raises EOFError from now on");
+    notice("the cell's standard input has ended; the next cell has another");
   }
 
   void handle_signal() {
