@@ -1,0 +1,1 @@
+"""Gateways to Python interpreters elsewhere, and channels over them."""
