@@ -48,7 +48,7 @@ Wait Engine::sleep(Lock& lock, Waiter& waiter, const void* what, Link* wanted, b
   waiter.wanted = nullptr;
   if (ready < 0) return Wait::kInterrupted;
   if (ready == 0) return Wait::kTimeout;
-  if (leads && polled[1].revents != 0) read_link(lock, *wanted);
+  if (leads && polled[1].revents != 0) read_link(lock, *wanted, allocate_);
   return Wait::kDone;
 }
 
@@ -70,9 +70,9 @@ void Engine::stop_leading(Link& link) {
   arm(monotonic_ns() + kLinger);
 }
 
-void Engine::read_link(Lock& lock, Link& link) {
+void Engine::read_link(Lock& lock, Link& link, const LinkReader::Allocate& allocate) {
   lock.unlock();
-  const LinkReader::Fill filled = link.reader.fill(link.in());
+  const LinkReader::Fill filled = link.reader.fill(link.in(), allocate);
   const int error = errno;
   lock.lock();
   if (link.dead) return;
@@ -94,7 +94,9 @@ void Engine::read_link(Lock& lock, Link& link) {
 void Engine::pushed(Lock& lock, Link& link) {
   if (link.writing || link.wants_write || link.dead) return;
   const int64_t now = monotonic_ns();
-  if (link.writer.bytes() >= kFlushBytes || now - link.last_write > kQuiet)
+  // While something waits to be taken, its taker comes back soon, and what it sends goes together.
+  const bool at_once = stats_.queued == 0 && now - link.last_write > kQuiet;
+  if (at_once || link.writer.bytes() >= kFlushBytes)
     flush(lock, link);
   else
     arm(now + kFlushDelay);
@@ -232,7 +234,7 @@ void Engine::handle_event(Lock& lock, uint64_t tag, uint32_t events) {
   if (!link.dead && link.reading == Link::Reading::kBroker &&
       (events & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
     link.broker_reads = true;
-    read_link(lock, link);
+    read_link(lock, link, {});
     link.broker_reads = false;
   }
 }
@@ -247,6 +249,7 @@ void Engine::handle_due() {
     arm(due);
   }
   beat(now);
+  check_stalled(now);
   if (std::exchange(captures_paused_, false))
     for (const auto& capture : captures_)
       pause_capture(*capture, false);
@@ -284,8 +287,10 @@ void Engine::read_capture(Capture& capture) {
   constexpr size_t kCongested = 1 << 20;  // bytes that wait to be sent
   Link* parent = ancestors_.empty() ? nullptr : next_hop(ancestors_.front());
   if (parent != nullptr && parent->writer.bytes() > kCongested) return pause_capture(capture, true);
-  const bool more = capture.read([&](std::string_view line) { log_line(capture.name(), line); });
-  if (!more) captures_.remove_if([&](const auto& item) { return item.get() == &capture; });
+  const Capture::Read read =
+      capture.read([&](std::string_view line) { log_line(capture.name(), line); });
+  if (read == Capture::Read::kEnd)
+    captures_.remove_if([&](const auto& item) { return item.get() == &capture; });
 }
 
 // Whoever writes into a paused one waits, as it would with a slow terminal.
@@ -312,8 +317,30 @@ bool Engine::wants_thread(Queue queue) const {
   const Inbox& inbox = inboxes_[static_cast<int>(queue)];
   if (!spawn_ || inbox.requests.empty() || stopping_) return false;
   if (queue != Queue::kTasks) return inbox.threads == 0 && inbox.waiting == 0;  // in order
-  return static_cast<int>(inbox.requests.size()) > inbox.waiting + inbox.spawned &&
-         inbox.threads < kMostThreads;
+  return inbox.waiting + inbox.spawned == 0 && inbox.threads < kMostThreads;
+}
+
+// Calls are short: the thread that is busy takes the next one soon. If it does not, another thread
+// does. What EXEC brings is long: it has a thread at once.
+void Engine::provide_thread(Queue queue) {
+  if (!wants_thread(queue)) return;
+  Inbox& inbox = inboxes_[static_cast<int>(queue)];
+  if (inbox.requests.back().type != FrameType::kCall) return spawn(queue);
+  if (inbox.check_due == INT64_MAX) {
+    inbox.check_due = monotonic_ns() + kStalled;
+    inbox.taken_before = inbox.taken;
+    arm(inbox.check_due);
+  }
+}
+
+void Engine::check_stalled(int64_t now) {
+  Inbox& inbox = inboxes_[static_cast<int>(Queue::kTasks)];
+  if (inbox.check_due == INT64_MAX) return;
+  if (inbox.check_due > now) return arm(inbox.check_due);
+  inbox.check_due = INT64_MAX;
+  if (!wants_thread(Queue::kTasks)) return;
+  if (inbox.taken == inbox.taken_before) return spawn(Queue::kTasks);
+  provide_thread(Queue::kTasks);
 }
 
 void Engine::spawn(Queue queue) {

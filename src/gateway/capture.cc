@@ -6,10 +6,14 @@
 
 namespace brood::gateway {
 
-bool Capture::read(const Line& line) {
+Capture::Read Capture::read(const Line& line) {
   char bytes[16384];
   const ssize_t got = ::read(fd(), bytes, sizeof bytes);
-  if (got < 0) return errno == EAGAIN || errno == EINTR;
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return Read::kNothing;
+  if (got <= 0) {
+    finish(line);
+    return Read::kEnd;
+  }
   rest_.append(bytes, static_cast<size_t>(got));
   size_t begin = 0;
   for (;;) {
@@ -25,8 +29,12 @@ bool Capture::read(const Line& line) {
     }
   }
   rest_.erase(0, begin);
-  if (got == 0 && !rest_.empty()) line(rest_);
-  return got > 0;
+  return Read::kData;
+}
+
+void Capture::finish(const Line& line) {
+  if (!rest_.empty()) line(rest_);
+  rest_.clear();
 }
 
 }  // namespace brood::gateway

@@ -18,8 +18,11 @@ class Capture {
   Capture(Fd fd, std::string name) : fd_(std::move(fd)), name_(std::move(name)) {}
   int fd() const { return fd_.get(); }
   const std::string& name() const { return name_; }
-  // One read. False at the end; what is left then went to `line`.
-  bool read(const Line& line);
+  enum class Read { kData, kNothing, kEnd };
+  // One read(2), which does not wait. At the end what is left goes to `line`.
+  Read read(const Line& line);
+  // What came of a line that has not ended.
+  void finish(const Line& line);
 
  private:
   Fd fd_;

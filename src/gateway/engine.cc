@@ -36,10 +36,11 @@ bool socket_descriptor(int fd) {
 
 }  // namespace
 
-Link::Link(uint32_t the_peer, std::string the_name, Fd in_fd, Fd out_fd)
+Link::Link(uint32_t own_context, uint32_t the_peer, std::string the_name, Fd in_fd, Fd out_fd)
     : peer(the_peer),
       name(std::move(the_name)),
       is_socket(socket_descriptor(out_fd ? out_fd.get() : in_fd.get())),
+      reader(own_context),
       in_(std::move(in_fd)),
       out_(std::move(out_fd)) {}
 
@@ -50,6 +51,7 @@ Engine::Engine(Options options)
       limits_(options.limits),
       heartbeat_(options.heartbeat),
       spawn_(std::move(options.spawn)),
+      allocate_(std::move(options.allocate)),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
       timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)) {
   require(epoll_ && timer_, "there are descriptors for an engine");
@@ -227,9 +229,11 @@ Wait Engine::receive(ChannelState& channel, Payload& item, int64_t deadline) {
   return pop(lock, channel, item) ? Wait::kDone : Wait::kEnded;
 }
 
-Wait Engine::wait_closed(ChannelState& channel, int64_t deadline) {
+Wait Engine::wait_closed(ChannelState& channel, bool delivered, int64_t deadline) {
   Lock lock(mutex_);
-  return wait(lock, &channel, channel.peer, deadline, [&] { return channel.no_more_items(); });
+  return wait(lock, &channel, channel.peer, deadline, [&] {
+    return channel.no_more_items() && (!delivered || !channel.has_callback || channel.delivered);
+  });
 }
 
 void Engine::end(ChannelState& channel) {
@@ -271,6 +275,7 @@ bool Engine::finish(ChannelState& channel, std::string_view value) {
 void Engine::set_callback(ChannelState& channel) {
   Lock lock(mutex_);
   channel.has_callback = true;
+  channel.delivered = false;
   if (!channel.items.empty() || channel.no_more_items()) callback_due(channel);
 }
 
@@ -318,8 +323,7 @@ void Engine::closed(ChannelState& channel) {
     if (unanswered->second-- == limits_.calls) wake(&unanswered->second);
     --stats_.calls;
   }
-  if (channel.has_callback) callback_due(channel);
-  wake(&channel);
+  readable(channel);
   channels_.erase(key(channel.peer, channel.number));
 }
 
@@ -328,8 +332,36 @@ void Engine::closed(ChannelState& channel) {
 void Engine::callback_due(ChannelState& channel) {
   if (channel.callback_due) return;
   channel.callback_due = true;
-  push(Queue::kCallbacks,
-       {.peer = channel.peer, .channel = channel.shared_from_this(), .body = {}});
+  push(Queue::kCallbacks, {FrameType::kItem, channel.peer, channel.shared_from_this(), {}});
+}
+
+// An item came, or the end.
+void Engine::readable(ChannelState& channel) {
+  if (channel.has_callback) callback_due(channel);
+  if (std::exchange(channel.when_readable, false))
+    push(Queue::kCallbacks, {FrameType::kEnd, channel.peer, channel.shared_from_this(), {}});
+  if (channel.closed && std::exchange(channel.when_writable, false))
+    push(Queue::kCallbacks, {FrameType::kCredit, channel.peer, channel.shared_from_this(), {}});
+  wake(&channel);
+}
+
+void Engine::notify_when(ChannelState& channel, bool writable) {
+  Lock lock(mutex_);
+  const bool now = writable ? channel.outstanding < limits_.window || channel.closed
+                            : !channel.items.empty() || channel.no_more_items();
+  if (now)
+    push(Queue::kCallbacks, {writable ? FrameType::kCredit : FrameType::kEnd,
+                             channel.peer,
+                             channel.shared_from_this(),
+                             {}});
+  else
+    (writable ? channel.when_writable : channel.when_readable) = true;
+}
+
+void Engine::delivered(ChannelState& channel) {
+  Lock lock(mutex_);
+  channel.delivered = channel.items.empty() && channel.no_more_items();
+  if (channel.delivered) wake(&channel);
 }
 
 bool Engine::take_due(ChannelState& channel, Payload& item, bool& ended) {
@@ -340,16 +372,17 @@ bool Engine::take_due(ChannelState& channel, Payload& item, bool& ended) {
   return false;
 }
 
-void Engine::push(Queue queue, Request request) {
+void Engine::push(Queue queue, Arrival request) {
   Inbox& inbox = inboxes_[static_cast<int>(queue)];
   inbox.requests.push_back(std::move(request));
+  ++stats_.queued;
   // The thread that leads takes the first itself, before any other is woken for it.
   if (inbox.leading && inbox.requests.size() == 1) return wake(&inbox.leading);
   wake(&inbox);
-  if (wants_thread(queue)) spawn(queue);
+  provide_thread(queue);
 }
 
-Wait Engine::next(Queue queue, Request& request, int64_t deadline, bool leads) {
+Wait Engine::next(Queue queue, Arrival& request, int64_t deadline, bool leads) {
   Lock lock(mutex_);
   Inbox& inbox = inboxes_[static_cast<int>(queue)];
   if (inbox.spawned > 0 && !leads) --inbox.spawned;
@@ -364,6 +397,9 @@ Wait Engine::next(Queue queue, Request& request, int64_t deadline, bool leads) {
   if (waited != Wait::kDone) return waited;
   request = std::move(inbox.requests.front());
   inbox.requests.pop_front();
+  --stats_.queued;
+  ++inbox.taken;
+  provide_thread(queue);  // for those behind it
   if (request.type == FrameType::kLog) --waiting_logs_;
   if (request.type == FrameType::kModule) --modules_[request.peer];
   return Wait::kDone;
@@ -379,7 +415,8 @@ Result<void> Engine::add_link(uint32_t peer, std::string name, Fd in, Fd out,
   Lock lock(mutex_);
   if (stopping_) return Error{"the engine has stopped"};
   if (links_.contains(peer)) return Error{"there is a link to context " + std::to_string(peer)};
-  auto owned = std::make_unique<Link>(peer, std::move(name), std::move(in), std::move(out));
+  auto owned =
+      std::make_unique<Link>(context_, peer, std::move(name), std::move(in), std::move(out));
   Link& link = *owned;
   if (link.is_socket) enlarge_buffer(link.out());
   links_.emplace(peer, std::move(owned));
@@ -439,6 +476,12 @@ void Engine::unwatch(uint64_t token) {
 
 bool Engine::drain(int64_t ns) {
   Lock lock(mutex_);
+  for (const auto& capture : captures_) {
+    const auto line = [&](std::string_view text) { log_line(capture->name(), text); };
+    while (capture->read(line) == Capture::Read::kData) {
+    }
+    capture->finish(line);
+  }
   const auto written = [&] {
     return std::all_of(links_.begin(), links_.end(),
                        [](const auto& item) { return item.second->writer.empty(); });
@@ -455,6 +498,8 @@ void Engine::stop() {
   {
     Lock lock(mutex_);
     if (!thread_.joinable()) return;
+    for (auto& [peer, link] : links_)
+      append(*link, FrameType::kBye, {peer, context_, 0}, "");
     flush_all(lock);
     stopping_ = finished_ = true;
     while (!links_.empty())

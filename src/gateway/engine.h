@@ -41,6 +41,7 @@ inline constexpr size_t kFlushBytes = 32 << 10;
 inline constexpr int64_t kQuiet = 30'000;        // ns without a write after which one goes at once
 inline constexpr int64_t kFlushDelay = 100'000;  // ns
 inline constexpr int64_t kLinger = 1'000'000;    // ns
+inline constexpr int64_t kStalled = 2'000'000;   // ns that calls wait for a thread that is busy
 inline constexpr int64_t kLeaveWithin = 4 * kSecond;
 
 enum class Queue { kTasks, kService, kCallbacks };
@@ -48,10 +49,11 @@ inline constexpr int kQueues = 3;
 inline constexpr uint32_t kNobody = 0xFFFFFFFF;  // no context
 
 // A request for this context, or what it should know.
-struct Request {
+struct Arrival {
   FrameType type = FrameType::kPing;
   uint32_t peer = 0;
-  ChannelPtr channel;  // to answer on; for kCallbacks the channel that has something due
+  ChannelPtr channel;  // to answer on; for kCallbacks the channel that has something due:
+                       // kItem: take_due(), kEnd: it can be received from, kCredit: sent to
   Payload body;
 };
 
@@ -70,7 +72,7 @@ struct EngineStats {
 // A link to a neighbour, as the engine keeps it.
 class Link {
  public:
-  Link(uint32_t the_peer, std::string the_name, Fd in_fd, Fd out_fd);
+  Link(uint32_t own_context, uint32_t the_peer, std::string the_name, Fd in_fd, Fd out_fd);
   int in() const { return in_.get(); }
   int out() const { return out_ ? out_.get() : in_.get(); }
 
@@ -108,6 +110,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
     int64_t heartbeat = 0;  // ns; nothing heard from the parent for four times that: it is lost
     // Called in a new thread when something waits in a queue and nobody waits for it.
     std::function<void(Queue)> spawn;
+    // Called by threads that wait, for an item that is one long bytes.
+    LinkReader::Allocate allocate;
   };
   explicit Engine(Options options);
   ~Engine();  // stop()
@@ -146,14 +150,16 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // kEnded: no item is left and none will come; then take_end() says why.
   Wait receive(ChannelState& channel, Payload& item, int64_t deadline);
   bool try_receive(ChannelState& channel, Payload& item);
-  // Until the other side has closed or ended.
-  Wait wait_closed(ChannelState& channel, int64_t deadline);
+  // Until the other side has closed or ended; `delivered`: and the callback had all of it.
+  Wait wait_closed(ChannelState& channel, bool delivered, int64_t deadline);
   void end(ChannelState& channel);
   // CLOSE; an empty error is none.
   void close(ChannelState& channel, std::string_view error = {});
   // RETURN, which closes. False: it is closed already.
   bool finish(ChannelState& channel, std::string_view value);
   void set_callback(ChannelState& channel);
+  // Once, in the queue of callbacks: receive(), or send(), would not wait.
+  void notify_when(ChannelState& channel, bool writable);
   // Nobody refers to it any more.
   void release(ChannelState& channel);
   bool is_closed(const ChannelState& channel);
@@ -166,15 +172,18 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
   // --- queues ---
   // kEnded: the engine has stopped. `leads`: the thread may read the parent's link itself.
-  Wait next(Queue queue, Request& request, int64_t deadline, bool leads);
+  Wait next(Queue queue, Arrival& request, int64_t deadline, bool leads);
   // The next item of a channel whose callback is due; false: none is left, and `ended` says whether
   // the channel has come to its end.
   bool take_due(ChannelState& channel, Payload& item, bool& ended);
+  // The callback has returned from the last call, with the end marker or before it.
+  void delivered(ChannelState& channel);
 
   // --- process ---
   void capture(Fd fd, std::string name);
   uint64_t watch(int64_t ns);  // from now
   void unwatch(uint64_t token);
+  // What was captured and sent until now is with the kernel; false: not in time.
   bool drain(int64_t ns);
   void stop();
   // In a child of fork(): the engine is unusable, its descriptors are closed, its thread is not
@@ -188,11 +197,14 @@ class Engine : public std::enable_shared_from_this<Engine> {
  private:
   using Lock = std::unique_lock<std::mutex>;
   struct Inbox {
-    std::deque<Request> requests;
-    int waiting = 0;       // threads in next()
-    int threads = 0;       // that spawn() has started
-    int spawned = 0;       // of these, not yet in next()
-    bool leading = false;  // the main thread waits, and goes first
+    std::deque<Arrival> requests;
+    int waiting = 0;                // threads in next()
+    int threads = 0;                // that spawn() has started
+    int spawned = 0;                // of these, not yet in next()
+    bool leading = false;           // the main thread waits, and goes first
+    uint64_t taken = 0;             // requests, ever
+    uint64_t taken_before = 0;      // when check_due was set
+    int64_t check_due = INT64_MAX;  // ns; whether somebody takes calls
   };
 
   // --- engine.cc ---
@@ -203,7 +215,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void close_locked(Lock& lock, ChannelState& channel, std::string_view error);
   void closed(ChannelState& channel);
   void callback_due(ChannelState& channel);
-  void push(Queue queue, Request request);
+  void readable(ChannelState& channel);
+  void push(Queue queue, Arrival request);
   uint64_t watch_locked(int64_t ns);
 
   // --- broker.cc: who waits, reads and writes ---
@@ -214,7 +227,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void wake(const void* what);
   bool lead(Link& link);
   void stop_leading(Link& link);
-  void read_link(Lock& lock, Link& link);
+  void read_link(Lock& lock, Link& link, const LinkReader::Allocate& allocate);
   // Frames were appended to a link: they are written now, or soon.
   void pushed(Lock& lock, Link& link);
   void flush(Lock& lock, Link& link);
@@ -223,6 +236,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void update_events(Link& link);
   void arm(int64_t due);
   bool wants_thread(Queue queue) const;
+  void provide_thread(Queue queue);
+  void check_stalled(int64_t now);
   void spawn(Queue queue);
   void run_spawned(Queue queue);
   std::thread start_broker();
@@ -263,6 +278,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   const Limits limits_;
   const int64_t heartbeat_;
   const std::function<void(Queue)> spawn_;
+  const LinkReader::Allocate allocate_;
 
   std::mutex mutex_;
   std::unordered_map<uint32_t, std::unique_ptr<Link>> links_;  // by neighbour

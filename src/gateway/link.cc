@@ -12,19 +12,61 @@
 
 namespace brood::gateway {
 
-LinkReader::LinkReader() : buffer_(std::make_unique_for_overwrite<char[]>(kBuffer)) {}
+namespace {
 
-LinkReader::Fill LinkReader::fill(int fd) {
-  char* at = large_ ? large_.get() + large_filled_ : buffer_.get() + end_;
-  const size_t room = large_ ? large_size_ - large_filled_ : kBuffer - end_;
+constexpr size_t kBin32 = 5;  // bytes of its head
+
+}  // namespace
+
+LinkReader::LinkReader(uint32_t context)
+    : context_(context), buffer_(std::make_unique_for_overwrite<char[]>(kBuffer)) {}
+
+LinkReader::Fill LinkReader::fill(int fd, const Allocate& allocate) {
+  if (large_size_ > 0 && large_.data == nullptr) begin_large(allocate);
+  const bool is_large = large_size_ > 0;
+  char* at = is_large ? large_.data + large_filled_ : buffer_.get() + end_;
+  const size_t room = is_large ? large_size_ - large_head_.size() - large_filled_ : kBuffer - end_;
   ssize_t got;
   do {
     got = read(fd, at, room);
   } while (got < 0 && errno == EINTR);
   if (got == 0) return Fill::kEnd;
   if (got < 0) return errno == EAGAIN ? Fill::kNothing : Fill::kFailed;
-  (large_ ? large_filled_ : end_) += static_cast<size_t>(got);
+  (is_large ? large_filled_ : end_) += static_cast<size_t>(got);
   return Fill::kData;
+}
+
+// Whether what has begun is for this context, and its value is one bytes: MessagePack's bin 32.
+bool LinkReader::is_long_bytes() const {
+  const char* at = buffer_.get() + begin_;
+  if (end_ - begin_ < kPreamble + kBin32) return false;
+  uint16_t type;
+  std::memcpy(&type, at + 4, 2);
+  const bool is_item = type == static_cast<uint16_t>(FrameType::kItem) ||
+                       type == static_cast<uint16_t>(FrameType::kReturn);
+  const auto* body = reinterpret_cast<const unsigned char*>(at + kPreamble);
+  const size_t length =
+      size_t{body[1]} << 24 | size_t{body[2]} << 16 | size_t{body[3]} << 8 | size_t{body[4]};
+  return is_item && get_head(at + kFrameHeader).to == context_ && body[0] == 0xC6 &&
+         length == large_size_ - kPreamble - kBin32;
+}
+
+void LinkReader::begin_large(const Allocate& allocate) {
+  size_t head = kPreamble;
+  if (allocate && is_long_bytes()) {
+    head = kPreamble + kBin32;
+    large_ = allocate(large_size_ - head);
+  }
+  if (large_.data == nullptr) {
+    head = kPreamble;
+    auto block = std::shared_ptr<char[]>(new char[large_size_ - head]);
+    large_ = {block, nullptr, block.get()};
+  }
+  const char* at = buffer_.get() + begin_;
+  large_head_.assign(at, head);
+  large_filled_ = end_ - begin_ - head;
+  std::copy(at + head, static_cast<const char*>(buffer_.get() + end_), large_.data);
+  begin_ = end_ = 0;
 }
 
 void LinkReader::push(std::string_view bytes) {
@@ -39,7 +81,7 @@ LinkReader::Step LinkReader::malformed(std::string why) {
 }
 
 LinkReader::Step LinkReader::next(InFrame& frame) {
-  if (large_) return take_large(frame);
+  if (large_size_ > 0) return take_large(frame);
   const size_t have = end_ - begin_;
   const char* at = buffer_.get() + begin_;
   if (have >= kFrameHeader) {
@@ -55,12 +97,8 @@ LinkReader::Step LinkReader::next(InFrame& frame) {
       if (begin_ == end_) begin_ = end_ = 0;
       return Step::kFrame;
     }
-    if (whole > kLarge) {
-      large_ = std::shared_ptr<char[]>(new char[whole]);
+    if (whole > kLarge && have >= kPreamble) {
       large_size_ = whole;
-      large_filled_ = have;
-      std::copy(at, at + have, large_.get());
-      begin_ = end_ = 0;
       return Step::kPartial;
     }
   }
@@ -71,13 +109,14 @@ LinkReader::Step LinkReader::next(InFrame& frame) {
 }
 
 LinkReader::Step LinkReader::take_large(InFrame& frame) {
-  if (large_filled_ < large_size_) return Step::kPartial;
+  const size_t size = large_size_ - large_head_.size();
+  if (large_.data == nullptr || large_filled_ < size) return Step::kPartial;
   uint16_t type;
-  std::memcpy(&type, large_.get() + 4, 2);
+  std::memcpy(&type, large_head_.data() + 4, 2);
   frame.type = static_cast<FrameType>(type);
-  frame.head = get_head(large_.get() + kFrameHeader);
-  const std::string_view body(large_.get() + kPreamble, large_size_ - kPreamble);
-  frame.body = Payload(std::shared_ptr<const void>(std::move(large_)), body);
+  frame.head = get_head(large_head_.data() + kFrameHeader);
+  frame.body = Payload(std::exchange(large_, {}), size);
+  large_size_ = large_filled_ = 0;
   return Step::kFrame;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -26,9 +27,14 @@ class LinkReader {
   enum class Fill { kData, kNothing, kEnd, kFailed };
   enum class Step { kFrame, kPartial, kMalformed };
 
-  LinkReader();
-  // One read(2). kFailed leaves errno.
-  Fill fill(int fd);
+  // Makes the memory of a long bytes; may return null.
+  using Allocate = std::function<LongBytes(size_t)>;
+
+  // `context` is whom frames are for if they are not passed on.
+  explicit LinkReader(uint32_t context);
+  // One read(2). kFailed leaves errno. A value that is one long bytes goes straight into what
+  // `allocate` makes, if that is given.
+  Fill fill(int fd, const Allocate& allocate = {});
   // Bytes that somebody has read before; at most kBuffer.
   void push(std::string_view bytes);
   Step next(InFrame& frame);
@@ -40,11 +46,17 @@ class LinkReader {
 
   Step take_large(InFrame& frame);
   Step malformed(std::string why);
+  void begin_large(const Allocate& allocate);
+  bool is_long_bytes() const;
 
+  const uint32_t context_;
   std::unique_ptr<char[]> buffer_;
   size_t begin_ = 0, end_ = 0;
-  std::shared_ptr<char[]> large_;  // a whole frame, its preamble included
-  size_t large_size_ = 0, large_filled_ = 0;
+  // The large frame that has begun: its first bytes are in the buffer until fill() makes room.
+  size_t large_size_ = 0;  // of the frame; 0: there is none
+  std::string large_head_;
+  LongBytes large_;
+  size_t large_filled_ = 0;
   std::string error_;
 };
 

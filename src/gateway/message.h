@@ -55,6 +55,13 @@ inline void put_preamble(char* at, FrameType type, const Head& head, size_t body
 
 inline Head get_head(const char* at) { return {get_u32(at), get_u32(at + 4), get_u32(at + 8)}; }
 
+// Memory for long bytes that a language made, as an object of its own.
+struct LongBytes {
+  std::shared_ptr<const void> owner;  // of `object`
+  void* object = nullptr;
+  char* data = nullptr;
+};
+
 // Bytes of a body: short ones are its own, long ones are kept alive by an owner.
 class Payload {
  public:
@@ -63,9 +70,14 @@ class Payload {
   explicit Payload(std::string&& bytes) : text_(std::move(bytes)) {}
   Payload(std::shared_ptr<const void> owner, std::string_view bytes)
       : owner_(std::move(owner)), long_(bytes) {}
+  Payload(LongBytes value, size_t size)
+      : owner_(std::move(value.owner)), object_(value.object), long_(value.data, size) {}
 
   std::string_view view() const { return owner_ ? long_ : std::string_view(text_); }
   size_t size() const { return owner_ ? long_.size() : text_.size(); }
+  // Not null: the value is this object of the language, a bytes, whose contents are the view; the
+  // view is no encoded value then.
+  void* object() const { return object_; }
   // A piece of it; a long one is not copied.
   Payload part(size_t begin, size_t size) const {
     return owner_ ? Payload(owner_, long_.substr(begin, size))
@@ -75,6 +87,7 @@ class Payload {
  private:
   std::string text_;
   std::shared_ptr<const void> owner_;
+  void* object_ = nullptr;
   std::string_view long_;
 };
 

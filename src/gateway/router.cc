@@ -4,6 +4,7 @@
 #include "base/utf8.h"
 #include "brood/value.h"
 #include "gateway/engine.h"
+#include "gateway/packer.h"
 
 namespace brood::gateway {
 
@@ -122,14 +123,14 @@ void Engine::deliver_item(Link&, ChannelState& channel, InFrame& frame) {
     return;
   }
   if (!channel.parts.empty()) {
+    if (frame.body.object() != nullptr) Packer(channel.parts).binary_head(frame.body.size());
     channel.parts.append(frame.body.view());
     frame.body = Payload(std::exchange(channel.parts, {}));
   }
   channel.uncredited += frame.body.size() + kItemCost;
   channel.items.push_back(std::move(frame.body));
   ++stats_.queued;
-  if (channel.has_callback) callback_due(channel);
-  wake(&channel);
+  readable(channel);
 }
 
 void Engine::deliver_to_channel(Link& from, InFrame& frame) {
@@ -145,15 +146,14 @@ void Engine::deliver_to_channel(Link& from, InFrame& frame) {
     case FrameType::kClose:
       if (frame.body.size() > 0 && !channel->error) channel->error = frame.body.view();
       return closed(*channel);
-    case FrameType::kEnd:
-      channel->ended_there = true;
-      if (channel->has_callback) callback_due(*channel);
-      return wake(channel.get());
+    case FrameType::kEnd: channel->ended_there = true; return readable(*channel);
     case FrameType::kCredit: {
       const size_t bytes = frame.body.size() == 4 ? get_u32(frame.body.view().data()) : 0;
       const bool full = channel->outstanding >= limits_.window;
       channel->outstanding -= std::min(bytes, channel->outstanding);
       if (full) wake(channel.get());
+      if (full && std::exchange(channel->when_writable, false))
+        push(Queue::kCallbacks, {FrameType::kCredit, channel->peer, channel, {}});
       return;
     }
     default: return;
@@ -282,7 +282,9 @@ void Engine::parent_lost(const std::string& why) {
     channel->lost = why;
     closed(*channel);
   }
-  inboxes_[static_cast<int>(Queue::kTasks)].requests.clear();
+  std::deque<Arrival>& tasks = inboxes_[static_cast<int>(Queue::kTasks)].requests;
+  stats_.queued -= tasks.size();
+  tasks.clear();
   const std::string body = dump(List{List{ancestors_.front()}, why}).bytes;
   push(Queue::kService, {FrameType::kGone, ancestors_.front(), nullptr, Payload(body)});
   stopping_ = true;

@@ -106,7 +106,7 @@ PyObject* receive_item(ChannelObject* self, int64_t deadline) {
     if (result == Wait::kTimeout) return raise_timeout("no item came in time");
     if (result == Wait::kEnded) return raise_end(self->engine, *self->state, true);
   }
-  return decode(item.view(), other_end(self));
+  return decode_item(std::move(item), other_end(self));
 }
 
 PyObject* receive(PyObject* self, PyObject* const* arguments, Py_ssize_t count,
@@ -181,8 +181,10 @@ PyObject* wait_closed(PyObject* self, PyObject* arguments, PyObject* keywords) {
   const int64_t deadline = deadline_of(timeout);
   if (deadline < 0) return nullptr;
   ChannelObject* channel = as_channel(self);
-  const Wait result =
-      without_gil([&] { return channel->engine->engine->wait_closed(*channel->state, deadline); });
+  // A callback cannot wait for itself.
+  const bool delivered = channel->engine->callback_thread != PyThread_get_thread_ident();
+  const Wait result = without_gil(
+      [&] { return channel->engine->engine->wait_closed(*channel->state, delivered, deadline); });
   if (result == Wait::kInterrupted) return nullptr;
   if (result == Wait::kTimeout) return raise_timeout("the other side has not closed in time");
   return raise_end(channel->engine, *channel->state, false);
@@ -204,6 +206,20 @@ PyObject* set_callback(PyObject* self, PyObject* arguments, PyObject* keywords) 
   if (!key || !pair || PyDict_SetItem(channel->engine->callbacks, key.get(), pair.get()) != 0)
     return nullptr;
   channel->engine->engine->set_callback(*channel->state);
+  Py_RETURN_NONE;
+}
+
+PyObject* when(PyObject* self, PyObject* arguments, PyObject* keywords) {
+  static const char* names[] = {"function", "writable", nullptr};
+  PyObject* function = nullptr;
+  int writable = 0;
+  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O|p:when", const_cast<char**>(names),
+                                   &function, &writable))
+    return nullptr;
+  ChannelObject* channel = as_channel(self);
+  const PyRef key(Py_BuildValue("(Ni)", PyLong_FromVoidPtr(channel->state.get()), writable));
+  if (!key || PyDict_SetItem(channel->engine->callbacks, key.get(), function) != 0) return nullptr;
+  channel->engine->engine->notify_when(*channel->state, writable != 0);
   Py_RETURN_NONE;
 }
 
@@ -251,6 +267,7 @@ PyMethodDef channel_methods[] = {
     {"isclosed", is_closed, METH_NOARGS, nullptr},
     {"waitclose", as_method(wait_closed), METH_VARARGS | METH_KEYWORDS, nullptr},
     {"setcallback", as_method(set_callback), METH_VARARGS | METH_KEYWORDS, nullptr},
+    {"when", as_method(when), METH_VARARGS | METH_KEYWORDS, nullptr},
     {nullptr, nullptr, 0, nullptr}};
 
 PyGetSetDef channel_properties[] = {{"number", get_number, nullptr, nullptr, nullptr},

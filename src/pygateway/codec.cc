@@ -363,6 +363,26 @@ bool encode_item(PyObject* value, const Destination& destination, std::string& b
   return true;
 }
 
+gateway::LongBytes allocate_bytes(size_t size) {
+  const PyGILState_STATE state = PyGILState_Ensure();
+  gateway::LongBytes bytes;
+  if (PyObject* object = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size))) {
+    bytes = {keep(object), object, PyBytes_AsString(object)};
+    Py_DECREF(object);
+  }
+  PyErr_Clear();
+  PyGILState_Release(state);
+  return bytes;
+}
+
+PyObject* decode_item(gateway::Payload item, const Destination& source) {
+  if (item.object() == nullptr) return decode(item.view(), source);
+  PyObject* object = PyRef::borrow(static_cast<PyObject*>(item.object())).release();
+  item = {};
+  drop_references();
+  return object;
+}
+
 PyObject* decode(std::string_view bytes, const Destination& source) {
   ObjectBuilder builder(source);
   PyObject* value = nullptr;

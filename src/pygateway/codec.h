@@ -24,6 +24,11 @@ bool encode_item(PyObject* value, const Destination& destination, std::string& b
 // References that payloads had are dropped where the GIL is not held; this really does it.
 void drop_references();
 
+// Of a received item; what is an object already is that.
+PyObject* decode_item(gateway::Payload item, const Destination& source);
+// Engine::Options::allocate, with an object bytes. Without the GIL.
+gateway::LongBytes allocate_bytes(size_t size);
+
 // Null with LoadError set. `source`: whom the bytes come from.
 PyObject* decode(std::string_view bytes, const Destination& source);
 

@@ -76,6 +76,7 @@ PyObject* make(PyTypeObject* type, PyObject* arguments, PyObject* keywords) {
   object->channel_class = PyRef::borrow(channel_class).release();
   object->callbacks = PyDict_New();
   options.spawn = [link = std::weak_ptr(object->link)](Queue queue) { call_spawner(link, queue); };
+  options.allocate = allocate_bytes;
   object->engine = std::make_shared<gateway::Engine>(std::move(options));
   return self;
 }
@@ -178,7 +179,7 @@ PyObject* next_call(EngineObject* self) {
   gateway::Payload item;
   bool ended = false;
   if (self->engine->take_due(*self->due, item, ended)) {
-    const PyRef value(decode(item.view(), {self, self->due->peer}));
+    const PyRef value(decode_item(std::move(item), {self, self->due->peer}));
     return value ? PyTuple_Pack(2, PyTuple_GetItem(pair, 0), value.get()) : nullptr;
   }
   if (!ended) return nullptr;
@@ -189,18 +190,27 @@ PyObject* next_call(EngineObject* self) {
                                         : PyTuple_Pack(2, PyTuple_GetItem(pair, 0), marker);
 }
 
-PyObject* request_tuple(EngineObject* self, gateway::Request& request) {
+PyObject* request_tuple(EngineObject* self, gateway::Arrival& arrival) {
   PyRef value;
-  if (request.body.size() == 0)
+  if (arrival.body.size() == 0)
     value = PyRef::borrow(Py_None);
   else
-    value = PyRef(decode(request.body.view(), {self, request.peer}));
+    value = PyRef(decode(arrival.body.view(), {self, arrival.peer}));
   PyRef channel =
-      request.channel ? PyRef(channel_object(self, request.channel)) : PyRef::borrow(Py_None);
+      arrival.channel ? PyRef(channel_object(self, arrival.channel)) : PyRef::borrow(Py_None);
   if (!value || !channel) return nullptr;
-  const PyRef kind(PyLong_FromLong(static_cast<int>(request.type)));
-  const PyRef peer(PyLong_FromUnsignedLong(request.peer));
+  const PyRef kind(PyLong_FromLong(static_cast<int>(arrival.type)));
+  const PyRef peer(PyLong_FromUnsignedLong(arrival.peer));
   return PyTuple_Pack(4, kind.get(), peer.get(), value.get(), channel.get());
+}
+
+// The function of when(), to be called with None. Null without an exception: there is none.
+PyObject* told_tuple(EngineObject* self, const gateway::Arrival& arrival) {
+  const int writable = arrival.type == FrameType::kCredit ? 1 : 0;
+  const PyRef key(Py_BuildValue("(Ni)", PyLong_FromVoidPtr(arrival.channel.get()), writable));
+  const PyRef function = PyRef::borrow(key ? PyDict_GetItem(self->callbacks, key.get()) : nullptr);
+  if (!function || PyDict_DelItem(self->callbacks, key.get()) != 0) return nullptr;
+  return Py_BuildValue("(iI(OO)O)", 0, arrival.peer, function.get(), Py_None, Py_None);
 }
 
 PyObject* next(PyObject* self, PyObject* arguments) {
@@ -211,25 +221,32 @@ PyObject* next(PyObject* self, PyObject* arguments) {
   if (deadline < 0) return nullptr;
   EngineObject* object = as_engine(self);
   const bool leads = queue == static_cast<int>(Queue::kTasks) && getpid() == gettid();
+  const bool callbacks = queue == static_cast<int>(Queue::kCallbacks);
+  if (callbacks) object->callback_thread = PyThread_get_thread_ident();
   for (;;) {
-    if (object->due != nullptr && queue == static_cast<int>(Queue::kCallbacks)) {
+    if (callbacks && object->due != nullptr) {
       if (PyObject* call = next_call(object)) {
         const PyRef own(call);
         return Py_BuildValue("(iIOO)", 0, object->due->peer, call, Py_None);
       }
       if (PyErr_Occurred() != nullptr) return nullptr;
+      object->engine->delivered(*object->due);
       object->due.reset();
     }
-    gateway::Request request;
+    gateway::Arrival arrival;
     Wait result;
     Py_BEGIN_ALLOW_THREADS;
-    result = object->engine->next(static_cast<Queue>(queue), request, deadline, leads);
+    result = object->engine->next(static_cast<Queue>(queue), arrival, deadline, leads);
     Py_END_ALLOW_THREADS;
     if (result == Wait::kInterrupted && PyErr_CheckSignals() != 0) return nullptr;
     if (result == Wait::kTimeout || result == Wait::kEnded) Py_RETURN_NONE;
     if (result == Wait::kInterrupted) continue;
-    if (queue != static_cast<int>(Queue::kCallbacks)) return request_tuple(object, request);
-    object->due = std::move(request.channel);
+    if (!callbacks) return request_tuple(object, arrival);
+    if (arrival.type == FrameType::kItem)
+      object->due = std::move(arrival.channel);
+    else if (PyObject* told = told_tuple(object, arrival))
+      return told;
+    if (PyErr_Occurred() != nullptr) return nullptr;
   }
 }
 

@@ -35,10 +35,12 @@ struct EngineLink {
 struct EngineObject {
   PyObject_HEAD std::shared_ptr<gateway::Engine> engine;
   std::shared_ptr<EngineLink> link;
-  gateway::ChannelPtr due;  // whose items next(CALLBACKS) gives one by one
-  PyObject* channel_class;  // Channel or a subclass
-  PyObject* spawner;        // or null
-  PyObject* callbacks;      // dict: address of a ChannelState -> (callback, end marker)
+  gateway::ChannelPtr due;        // whose items next(CALLBACKS) gives one by one
+  PyObject* channel_class;        // Channel or a subclass
+  PyObject* spawner;              // or null
+  PyObject* callbacks;            // dict: address of a ChannelState -> (callback, end marker)
+                                  // (address, writable) -> function of when()
+  unsigned long callback_thread;  // that is in next(CALLBACKS), or calls; 0: none yet
 };
 
 struct ChannelObject {

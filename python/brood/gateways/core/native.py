@@ -44,5 +44,20 @@ def _bound():
 
 
 module = _bound()
-Engine = module and module.Engine
-Channel = module and module.Channel
+Engine = Channel = None
+
+if module is not None:
+    import weakref
+
+    Channel = module.Channel
+    _engines = weakref.WeakSet()
+
+    class Engine(module.Engine):
+        def __init__(self, *_, **__):
+            _engines.add(self)
+
+    def _after_fork_in_child():
+        for engine in list(_engines):
+            engine.after_fork_in_child()
+
+    os.register_at_fork(after_in_child=_after_fork_in_child)
