@@ -1,0 +1,1 @@
+from .fixtures import hosts, sshd  # noqa: F401
