@@ -1,0 +1,15 @@
+import sys
+from pathlib import Path
+
+import execnet
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
+
+
+@pytest.fixture
+def gateways():
+    """A function that starts one more gateway to a process of this machine; all are ended after the test."""
+    group = execnet.Group()
+    yield lambda spec="popen": group.makegateway(spec)
+    group.terminate(timeout=5)
