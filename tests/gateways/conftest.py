@@ -6,6 +6,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
 
+from group_fixture import engine, gateway, group  # noqa: E402, F401
+
 
 @pytest.fixture
 def gateways():

@@ -7,27 +7,12 @@ from .core import channel_file
 from .core.errors import GatewayLost, RemoteError, TimeoutError
 
 
-def _classes():
-    """(Engine, Channel) of `_brood`, else those in Python. BROOD_ENGINE=python: always these."""
-    if os.environ.get("BROOD_ENGINE") != "python":
-        try:
-            from .core.native import Channel, Engine
-        except ImportError:
-            Engine = None
-        if Engine is not None:
-            return Engine, Channel
-    from .core.engine import Channel, Engine
-    return Engine, Channel
-
-
-_Engine, _Channel = _classes()
-
-
-class Channel(_Channel):
+class Channel:
     """A stream of values to and from code on a gateway. Made by remote_exec() and newchannel() of a gateway. Any thread.
 
     send(item, timeout=None), receive(timeout=None), iteration, end(), close(error=None), isclosed(), waitclose(timeout=None) and
-    setcallback(callback, endmarker) are in core/engine.py; asend(), areceive(), awaitclose() and `async for` are for asyncio.
+    setcallback(callback, endmarker) are those of the engine's class (core/engine.py); asend(), areceive(), awaitclose() and
+    `async for` are for asyncio.
     """
 
     RemoteError = RemoteError
@@ -51,7 +36,8 @@ class Channel(_Channel):
     def reconfigure(self, py2str_as_py3str=True, py3str_as_py2str=False):
         """Accepted for execnet's sake: there is no Python 2 on the other side."""
 
-    next = _Channel.__next__
+    def next(self):
+        return self.__next__()
 
     def _getremoteerror(self):
         """What ended the channel, if that was an error and nobody was told it yet, else None."""
@@ -133,7 +119,17 @@ def _done(future):
         future.set_result(None)
 
 
-class Engine(_Engine):
-    """The engine of a group."""
-
-    group = None  # set by the group
+def classes(engine=None):
+    """(Engine, Channel) of masters. engine: "native" or "python"; None: `_brood` if it is there, unless BROOD_ENGINE=python. ImportError."""
+    engine = engine or os.environ.get("BROOD_ENGINE")
+    if engine != "python":
+        try:
+            from .core import native as core
+            found = core.Engine is not None
+        except ImportError:
+            found = False
+        if not found and engine == "native":
+            raise ImportError("the engine in C++ cannot be loaded")
+    if engine == "python" or not found:
+        from .core import engine as core
+    return type("Engine", (core.Engine,), {"group": None}), type("Channel", (Channel, core.Channel), {})

@@ -46,7 +46,18 @@ def _ask_finders(name, path):
             continue
         if spec is not None:
             return spec
-    return None
+    return _namespace(name, path)
+
+
+def _namespace(name, path):
+    """A package without an __init__ in one: PathFinder finds it only if the one around it is loaded."""
+    tail = name.rpartition(".")[2]
+    places = [place for entry in path or () if os.path.isdir(place := os.path.join(entry, tail))]
+    if not places:
+        return None
+    spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
+    spec.submodule_search_locations = places
+    return spec
 
 
 def _main():

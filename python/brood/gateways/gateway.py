@@ -1,12 +1,11 @@
 """Gateway: one remote interpreter, as its master sees it."""
 
 import os
-import threading
 import time
 
 from . import files, source
 from .calls import CallFuture
-from .core.errors import GatewayLost
+from .core.errors import GatewayLost, TimeoutError
 from .core.kinds import CALL, EXEC, LEAVE_WITHIN, SHUTDOWN, STATUS
 from .lanes import Lane
 from .logs import MAX_WAITING, Logs
@@ -29,9 +28,8 @@ class Gateway:
         self.via = via  # the Gateway that has started it, or None
         self.greet = {}  # what it said of itself: pid, python, executable, platform, engine
         self._process = None
-        self._lost = ""  # why it is gone
+        self._life = None  # a channel that ends when it is gone
         self._leaves = False
-        self._gone = threading.Event()
         self._rinfo_known = None
         self._logs = Logs(self.id)
         self._log_lane = Lane(f"brood-logs-{self.id}", MAX_WAITING)
@@ -71,14 +69,12 @@ class Gateway:
         return self._engine.open(self.context)
 
     def _request(self, kind, value):
-        if self._lost or self._leaves:
-            self._check()
+        self._check()
         return self._engine.request(self.context, kind, value)
 
     def _check(self):
-        if self._lost:
-            raise GatewayLost(self._lost)
         if self._leaves:
+            self._wait(0)
             raise GatewayLost(f"gateway {self.id} was told to exit")
 
     # --- files --------------------------------------------------------------------------------------------------------
@@ -120,7 +116,7 @@ class Gateway:
 
     def hasreceiver(self):
         """Whether it can be reached."""
-        return not self._gone.is_set()
+        return not self._is_gone(0)
 
     def __repr__(self):
         return f"<Gateway id={self.id!r} {'receive-live' if self.hasreceiver() else 'not-receiving'}, {self.spec}>"
@@ -130,51 +126,59 @@ class Gateway:
     def exit(self):
         """Tells it to leave, and the group to forget it. Does not wait: join() and Group.terminate() do. It is gone after 4 seconds."""
         self._group.remove(self)
-        if self._leaves or self._lost:
-            return
-        self._leaves = True
-        try:
-            self._engine.post(self.context, SHUTDOWN, LEAVE_WITHIN)
-        except OSError as error:
-            self.ended(str(error))
+        if not self._leaves and self.hasreceiver():
+            self._leaves = True
+            try:
+                self._engine.post(self.context, SHUTDOWN, LEAVE_WITHIN)
+            except GatewayLost:
+                pass
 
     def join(self, timeout=None):
         """Waits until it is gone, at most `timeout` seconds."""
         end = None if timeout is None else time.monotonic() + timeout
-        if self._gone.wait(timeout) and self._process is not None:
+        if self._is_gone(timeout) and self._process is not None:
             self._process.wait(None if end is None else max(0, end - time.monotonic()))
 
     def kill(self, why="it was killed"):
         """Ends its process at once, or, where that is of another machine, the link to it."""
         if self._process is not None:
             self._process.kill()
-        if not self._gone.is_set():
+        try:
             self._engine.lose(self.context, why)
-            self.ended(why)
+        except GatewayLost:
+            pass
 
     def is_there(self):
         """Whether it, or its process, is still there."""
-        return not self._gone.is_set() or (self._process is not None and self._process.poll() is None)
+        return self.hasreceiver() or (self._process is not None and self._process.poll() is None)
 
-    def cut(self):
-        """The group's, in the child of a fork(): it is another process's."""
-        self._gone = threading.Event()
-        self._gone.set()
-        self._lost = f"gateway {self.id} belongs to the process that has forked"
-        self._process = None
+    def _is_gone(self, timeout):
+        try:
+            self._wait(timeout)
+        except TimeoutError:
+            return False
+        except GatewayLost:
+            pass
+        return True
+
+    def _wait(self, timeout):
+        """Raises GatewayLost as soon as it is gone, TimeoutError."""
+        self._life.waitclose(timeout)
 
     def started(self, greet, process):
-        """The group's: it has answered."""
+        """The group's: it has answered, and the engine has its link."""
         self.greet = greet
         self._process = process
+        self._life = self._engine.open(self.context)
 
-    def ended(self, why):
+    def cut(self):
+        """The group's, in the child of a fork(): the process is not this one's."""
+        self._process = None
+
+    def ended(self):
         """The group's: it is gone."""
-        if not self._gone.is_set():
-            self._lost = why
-            self._gone.set()
-            if self._process is not None:
-                self._group.reaper.put(self._reap)
+        if self._process is not None:
+            self._group.reaper.put(self._reap)
 
     def _reap(self):
         if self._process.wait(LEAVE_WITHIN + _AFTER) is None:

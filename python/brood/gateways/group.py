@@ -3,16 +3,17 @@
 import asyncio
 import atexit
 import concurrent.futures
+import functools
 import os
 import sys
 import threading
 import time
 
 from .calls import Deadlines
-from .channel import Channel, Engine
+from .channel import classes
 from .core import start
 from .core.errors import HostNotFound, RemoteError
-from .core.kinds import CALLBACKS, GONE, LEAVE_WITHIN, LOG, MAX_ITEM, MODULE, OPEN, ROOT, ROUTE, SERVICE, START, WINDOW, End
+from .core.kinds import CALLBACKS, GONE, LEAVE_WITHIN, LOG, MAX_ITEM, MODULE, OPEN, ROOT, ROUTE, SERVICE, START, WINDOW
 from .gateway import Gateway
 from .lanes import Lane
 from .logs import Logs
@@ -24,6 +25,7 @@ HEARTBEAT = 15  # seconds between PINGs to other machines
 _START_WITHIN = 60.0  # seconds
 _IDLE = 5.0  # seconds after which a thread for callbacks leaves
 _PASSED_ON = ("popen", "ssh", "vagrant_ssh", "ssh_config", "socket", "sudo", "warm", "python", "dont_write_bytecode", "engine", "token")
+Engine, Channel = classes()
 _live = set()  # groups that have an engine
 
 
@@ -150,8 +152,8 @@ class Group:
     def _start(self, gateway):
         greet = self._greet(gateway)
         link = start.start(self._located(gateway.spec), greet, timeout=_START_WITHIN)
-        gateway.started(link.greet, link.process)
         self.engine.add_link(gateway.context, link.reader, link.writer, ahead=link.ahead, name=gateway.id, heartbeat=greet["heartbeat"])
+        gateway.started(link.greet, link.process)
 
     def _start_behind(self, gateway):
         path = _path(gateway.via)
@@ -182,8 +184,7 @@ class Group:
         if self.engine is None:
             self.engine = Engine(ROOT, channel_type=Channel)
             self.engine.group = self
-            self.engine.set_spawner(self._call_back)
-            threading.Thread(target=self._serve, args=(self.engine,), name="brood-group", daemon=True).start()
+            self.engine.set_spawner(functools.partial(self._serve, self.engine))
             _live.add(self)
 
     def _make_all(self, specs):
@@ -206,6 +207,8 @@ class Group:
 
     def channel_pair(self, first, second):
         """The two ends of a channel between two gateways, to be sent to them: to `first` the first, to `second` the other."""
+        from .core.kinds import End
+
         one, other = self[first], self[second]
         if one is other:
             raise ValueError(f"a channel is between two gateways, not from {one.id} to itself")
@@ -230,37 +233,32 @@ class Group:
 
     # --- what gateways ask --------------------------------------------------------------------------------------------
 
-    def _serve(self, engine):
-        """A thread of the group, as long as its engine runs."""
-        while True:
-            request = engine.next(SERVICE)
-            if request is None:
-                return
-            kind, peer, value, channel = request
-            gateway = self._by_context.get(peer)
-            if kind == GONE:
-                for context in value[0]:
-                    if context in self._by_context:
-                        self._by_context[context].ended(value[1])
-            elif kind == LOG and gateway:
-                gateway.logged(value)
-            elif kind == MODULE and gateway:
-                gateway.asked(value, channel)
-            elif channel is not None:
-                channel.close("this is not answered here")
-
-    def _call_back(self, queue):
-        """A thread of its own for CALLBACKS, as long as there are some."""
-        engine = self.engine
-        while engine is not None:
-            request = engine.next(queue, _IDLE)
-            if request is None:
-                return
-            function, argument = request[2]
+    def _serve(self, engine, queue):
+        """A thread of the engine's, one for each queue, as long as there is something in it."""
+        handle = self._call_back if queue == CALLBACKS else self._answer
+        while (request := engine.next(queue, _IDLE)) is not None:
             try:
-                function(argument)
+                handle(*request)
             except Exception:
                 threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+    def _answer(self, kind, peer, value, channel):
+        gateway = self._by_context.get(peer)
+        if kind == GONE:
+            for context in value[0]:
+                if context in self._by_context:
+                    self._by_context[context].ended()
+        elif kind == LOG and gateway:
+            gateway.logged(value)
+        elif kind == MODULE and gateway:
+            gateway.asked(value, channel)
+        elif channel is not None:
+            channel.close("this is not answered here")
+
+    @staticmethod
+    def _call_back(kind, peer, value, channel):
+        function, argument = value
+        function(argument)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
