@@ -1,8 +1,11 @@
-"""brood for Python programs: a client of ``brood serve``, and a thin layer over the ``brood`` command.
+"""brood for Python programs: a client of ``brood serve``, gateways to other interpreters, and a thin layer over the ``brood`` command.
 
     import brood
     with brood.Client() as client, client.new("math") as session:
         print(session.run("1 + 1").value)
+
+    with brood.Group(["popen", "ssh=host"]) as group:
+        print([gateway.call(os.getpid) for gateway in group])
 
     brood.status()["environments"]    # zygotes, spares, running programs, their memory
     brood.paths()["daemon_log"]       # where things are
@@ -22,6 +25,16 @@ _PLACES = {
     "brood.client": ("Client", "EventStream", "Session"),
     "brood.aio": ("AsyncClient", "AsyncEventStream", "AsyncSession"),
     "brood.results": ("Checkpoints", "ErrorReport", "Event", "Result"),
+    "brood.gateways.group": ("Group", "makegateway"),
+    "brood.gateways.gateway": ("Gateway",),
+    "brood.gateways.channel": ("Channel",),
+    "brood.gateways.xspec": ("XSpec",),
+    "brood.gateways.multi": ("MultiChannel",),
+    "brood.gateways.rsync": ("RSync",),
+    "brood.gateways.executor": ("Executor",),
+    "brood.gateways.calls": ("CallFuture",),
+    "brood.gateways.targets": ("with_context",),
+    "brood.gateways.core.errors": ("DeadlineExceeded", "DumpError", "GatewayLost", "HostNotFound", "LoadError", "RemoteError"),
     "brood.errors": (
         "AuthenticationError", "BadRequest", "Busy", "CellError", "ConnectionLost", "EnvironmentUnavailable", "Error", "Forbidden",
         "LimitExceeded", "NotFound", "ProtocolError", "SessionEnded", "SessionNotFound", "Timeout",

@@ -1,0 +1,351 @@
+"""Group: gateways that are started, addressed and ended together. `default_group` is that of makegateway()."""
+
+import asyncio
+import atexit
+import concurrent.futures
+import functools
+import os
+import sys
+import threading
+import time
+
+from .calls import Deadlines
+from .channel import classes
+from .core import start
+from .core.errors import HostNotFound, RemoteError
+from .core.kinds import CALLBACKS, GONE, LEAVE_WITHIN, LOG, MAX_ITEM, MODULE, OPEN, ROOT, ROUTE, SERVICE, START, WINDOW
+from .gateway import Gateway
+from .lanes import Lane
+from .logs import Logs
+from .multi import MultiChannel
+from .serve import Modules
+from .xspec import XSpec
+
+HEARTBEAT = 15  # seconds between PINGs to other machines
+_START_WITHIN = 60.0  # seconds
+_IDLE = 5.0  # seconds after which a thread for callbacks leaves
+_PASSED_ON = ("popen", "ssh", "vagrant_ssh", "ssh_config", "socket", "sudo", "warm", "python", "dont_write_bytecode", "engine", "token")
+Engine, Channel = classes()
+_live = set()  # groups that have an engine
+
+
+class Group:
+    """Gateways, in the order of their start. Any thread.
+
+    xspecs: what to start at once. serve: top-level names of the modules that remotes may ask for ("__main__": the program itself);
+    None: every one but the standard library; []: none. Gateways are ended by terminate(), by leaving `with`, and at the
+    interpreter's exit. The child of a fork() has none.
+    """
+
+    defaultspec = "popen"
+
+    def __init__(self, xspecs=(), execmodel="thread", *, serve=None):
+        self.set_execmodel(execmodel)
+        self.modules = Modules(serve)
+        self._context = ROOT  # the last number that was given
+        self._pair = 0  # the same for channels between two remotes
+        self._automatic = 0
+        self._forget()
+        try:
+            self._make_all(list(xspecs))
+        except BaseException:
+            self.terminate(LEAVE_WITHIN)
+            raise
+
+    def _forget(self):
+        """As if no gateway had ever been there."""
+        self._lock = threading.RLock()
+        self._gateways = []
+        self._leaving = []
+        self._by_context = {}
+        self._names = set()  # being started
+        self.engine = None
+        self.deadlines = Deadlines()
+        self.reaper = Lane("brood-reaper", sys.maxsize)
+
+    def cut(self):
+        """In the child of a fork(): the gateways are the parent's."""
+        for gateway in self._by_context.values():
+            gateway.cut()
+        self._forget()
+
+    # --- a container --------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, key):
+        """By position, id, or itself. IndexError, KeyError."""
+        with self._lock:
+            if isinstance(key, int):
+                return self._gateways[key]
+            for gateway in self._gateways:
+                if gateway is key or gateway.id == key:
+                    return gateway
+        raise KeyError(key)
+
+    def __contains__(self, key):
+        try:
+            self[key]
+        except LookupError:
+            return False
+        return True
+
+    def __len__(self):
+        return len(self._gateways)
+
+    def __iter__(self):
+        return iter(list(self._gateways))
+
+    def __repr__(self):
+        return f"<Group {[gateway.id for gateway in self]}>"
+
+    # --- starting -----------------------------------------------------------------------------------------------------
+
+    def allocate_id(self, spec):
+        """Gives the spec an id, gw0, gw1, ..., if it has none. ValueError if that one is taken."""
+        with self._lock:
+            if spec.id is None:
+                name = f"gw{self._automatic}"
+                self._automatic += 1
+                self._refuse_taken(name)
+                spec.id = name
+
+    def _refuse_taken(self, name):
+        if name in self or name in self._names:
+            raise ValueError(f"there is a gateway of id {name!r} already: an id is used once in a group")
+
+    def makegateway(self, spec=None):
+        """Starts an interpreter and returns its Gateway; `spec`: a text or an XSpec, default: `defaultspec`.
+
+        HostNotFound: it could not be reached, and why. ValueError: the spec or its id cannot be used.
+        """
+        module = sys.modules.get("__mp_main__")
+        if module is not None and getattr(getattr(module, "__spec__", None), "_initializing", False):
+            raise RuntimeError('a gateway is started while this program is imported by one: guard it with if __name__ == "__main__":')
+        spec = self.defaultspec if spec is None else spec
+        spec = spec if isinstance(spec, XSpec) else XSpec(spec)
+        with self._lock:
+            self.allocate_id(spec)
+            self._refuse_taken(spec.id)
+            via = self._parent(spec)
+            self._names.add(spec.id)
+            self._start_engine()
+            self._context += 1
+            gateway = Gateway(self, spec, self._context, via)
+            self._by_context[gateway.context] = gateway
+        try:
+            self._start_behind(gateway) if via else self._start(gateway)
+            with self._lock:
+                self._gateways.append(gateway)
+        except BaseException:
+            del self._by_context[gateway.context]
+            raise
+        finally:
+            self._names.discard(spec.id)
+        return gateway
+
+    def _parent(self, spec):
+        if not spec.via:
+            return None
+        if spec.via not in self:
+            raise ValueError(f"via={spec.via}: this group has no gateway of that id; it has {[gateway.id for gateway in self]}")
+        return self[spec.via]
+
+    def _start(self, gateway):
+        greet = self._greet(gateway)
+        link = start.start(self._located(gateway.spec), greet, timeout=_START_WITHIN)
+        self.engine.add_link(gateway.context, link.reader, link.writer, ahead=link.ahead, name=gateway.id, heartbeat=greet["heartbeat"])
+        gateway.started(link.greet, link.process)
+
+    def _start_behind(self, gateway):
+        path = _path(gateway.via)
+        self.engine.add_route(gateway.context, path[0].context)
+        for above, below in zip(path, path[1:]):
+            self.engine.post(above.context, ROUTE, (gateway.context, below.context))
+        greet = self._greet(gateway)
+        value = {"context": gateway.context, "spec": _passed_on(gateway.spec), "greet": greet}
+        try:
+            answer = self.engine.request(gateway.via.context, START, value).receive(_START_WITHIN + LEAVE_WITHIN)
+        except RemoteError as error:
+            raise HostNotFound(f"{gateway.spec} from {gateway.via.id}: {error.text or error}") from None
+        gateway.started(answer, None)
+
+    def _greet(self, gateway):
+        spec = gateway.spec
+        return {
+            "versions": [1], "context": gateway.context, "ancestors": [*(above.context for above in reversed(_path(gateway.via))), ROOT],
+            "id": spec.id, "level": Logs(spec.id).level(), "heartbeat": 0 if spec.popen or spec.sudo else HEARTBEAT,
+            "item": MAX_ITEM, "window": WINDOW, "master": start.master_name(), "chdir": spec.chdir or None,
+            "nice": int(spec.nice) if spec.nice else None, "env": dict(spec.env) or None, "serve": self.modules.serve,
+        }
+
+    def _located(self, spec):
+        return spec
+
+    def _start_engine(self):
+        if self.engine is None:
+            self.engine = Engine(ROOT, channel_type=Channel)
+            self.engine.group = self
+            self.engine.set_spawner(functools.partial(self._serve, self.engine))
+            _live.add(self)
+
+    def _make_all(self, specs):
+        if len(specs) < 2 or any("via=" in str(spec) for spec in specs):
+            for spec in specs:
+                self.makegateway(spec)
+            return
+        specs = [spec if isinstance(spec, XSpec) else XSpec(spec) for spec in specs]
+        for spec in specs:
+            self.allocate_id(spec)
+        with concurrent.futures.ThreadPoolExecutor(min(8, len(specs))) as pool:
+            made = list(pool.map(self.makegateway, specs))
+        self._gateways.sort(key=made.index)
+
+    # --- using --------------------------------------------------------------------------------------------------------
+
+    def remote_exec(self, source, **kwargs):
+        """remote_exec() on every gateway; a MultiChannel."""
+        return MultiChannel([gateway.remote_exec(source, **kwargs) for gateway in self])
+
+    def channel_pair(self, first, second):
+        """The two ends of a channel between two gateways, to be sent to them: to `first` the first, to `second` the other."""
+        from .core.kinds import End
+
+        one, other = self[first], self[second]
+        if one is other:
+            raise ValueError(f"a channel is between two gateways, not from {one.id} to itself")
+        with self._lock:
+            self._pair += 2
+            number = self._pair - 1  # odd: never one that an ancestor opens
+        self.engine.post(one.context, OPEN, (other.context, number))
+        self.engine.post(other.context, OPEN, (one.context, number))
+        return End(other.context, number, one.context), End(one.context, number, other.context)
+
+    def gateway_of(self, context):
+        """The Gateway of that number, or None."""
+        return self._by_context.get(context)
+
+    def set_execmodel(self, execmodel, remote_execmodel=None):
+        """Accepted for execnet's sake: "thread" is what there is, "main_thread_only" is taken for it."""
+        for model in (execmodel, remote_execmodel):
+            if model not in (None, "thread", "main_thread_only"):
+                raise ValueError(f"the execution model is 'thread', not {model!r}")
+
+    execmodel = remote_execmodel = property(lambda self: "thread")
+
+    # --- what gateways ask --------------------------------------------------------------------------------------------
+
+    def _serve(self, engine, queue):
+        """A thread of the engine's, one for each queue, as long as there is something in it."""
+        handle = self._call_back if queue == CALLBACKS else self._answer
+        while (request := engine.next(queue, _IDLE)) is not None:
+            try:
+                handle(*request)
+            except Exception:
+                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+    def _answer(self, kind, peer, value, channel):
+        gateway = self._by_context.get(peer)
+        if kind == GONE:
+            for context in value[0]:
+                if context in self._by_context:
+                    self._by_context[context].ended()
+        elif kind == LOG and gateway:
+            gateway.logged(value)
+        elif kind == MODULE and gateway:
+            gateway.asked(value, channel)
+        elif channel is not None:
+            channel.close("this is not answered here")
+
+    @staticmethod
+    def _call_back(kind, peer, value, channel):
+        function, argument = value
+        function(argument)
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def remove(self, gateway):
+        """A gateway's, when it leaves."""
+        with self._lock:
+            if gateway in self._gateways:
+                self._gateways.remove(gateway)
+                self._leaving.append(gateway)
+
+    def terminate(self, timeout=None):
+        """Ends all gateways, those that others are reached through last, and waits until they are gone.
+
+        Who is there after `timeout` seconds is killed; each leaves by itself within 4 seconds.
+        """
+        if self.engine is None:
+            return
+        end = time.monotonic() + (timeout if timeout is not None else LEAVE_WITHIN + 2)
+        with self._lock:
+            every = [*self._gateways, *self._leaving]
+        for depth in sorted({len(_path(gateway)) for gateway in every}, reverse=True):
+            level = [gateway for gateway in every if len(_path(gateway)) == depth]
+            for gateway in level:
+                gateway.exit()
+            for gateway in level:
+                gateway.join(max(0, end - time.monotonic()))
+        for gateway in every:
+            if gateway.is_there():
+                gateway.kill(f"gateway {gateway.id} has not left in time: it was killed")
+                gateway.join(1.0)
+        self._stop_engine(every)
+
+    def _stop_engine(self, ended):
+        with self._lock:
+            for gateway in ended:
+                self._by_context.pop(gateway.context, None)
+            self._leaving = [gateway for gateway in self._leaving if gateway not in ended]
+            if self._by_context or self._names or self.engine is None:
+                return
+            engine, self.engine = self.engine, None
+            _live.discard(self)
+        engine.stop()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.terminate()
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        await asyncio.get_running_loop().run_in_executor(None, self.terminate)
+
+    async def amakegateway(self, spec=None):
+        """makegateway() for asyncio."""
+        return await asyncio.get_running_loop().run_in_executor(None, self.makegateway, spec)
+
+
+def _path(gateway):
+    """From the child of the root down to this gateway."""
+    path = []
+    while gateway is not None:
+        path.insert(0, gateway)
+        gateway = gateway.via
+    return path
+
+
+def _passed_on(spec):
+    """The text of a spec for START: what says how to start it, as its attributes are now."""
+    values = [(key, getattr(spec, key)) for key in _PASSED_ON]
+    return "//".join(key if value is True else f"{key}={value}" for key, value in values if value is not None)
+
+
+def _terminate_all():
+    for group in list(_live):
+        group.terminate(LEAVE_WITHIN)
+
+
+def _after_fork():
+    for group in list(_live):
+        group.cut()
+    _live.clear()
+
+
+atexit.register(_terminate_all)
+os.register_at_fork(after_in_child=_after_fork)
+default_group = Group()
+makegateway = default_group.makegateway
