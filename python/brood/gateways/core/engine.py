@@ -5,43 +5,601 @@ method may be called from any thread. Nothing here takes part in starting proces
 
 class Engine(context, ancestors=(), item=MAX_ITEM, window=WINDOW, channel_type=Channel)
     context, ancestors     numbers; ancestors[0] is the parent, ancestors[-1] the root; the root has none
-    add_link(peer, reader, writer)   descriptors (may be equal) of a stream on which the mark and GREET were exchanged; owned from now on;
-                           peer is the parent or a new child. Bytes that were read beyond GREET: `ahead=b""`
-    add_route(context, via)          this context is behind that child
-    open(peer) -> Channel            a new number; nothing is sent
-    adopt(peer, number) -> Channel   the local object of a channel that somebody else opened (OPEN, extension 6); the same
-                           object as long as one exists
-    request(peer, kind, value) -> Channel    opens a channel with EXEC, CALL, MODULE, STATUS or START. CALL blocks while MAX_CALLS
-                           are unanswered. DumpError; GatewayLost if the context is gone
-    post(peer, kind, value)          LOG, OPEN, ROUTE, GONE, SHUTDOWN: no channel, no answer. LOG is dropped, and counted, over MAX_LOGS
+    add_link(peer, reader, writer, ahead=b"", name="", heartbeat=0)   descriptors (may be equal) of a stream on which the mark and
+        GREET were exchanged; owned from now on, made non-blocking and not inheritable; peer is the parent or a new child.
+        ahead: bytes that were read beyond GREET. name: what texts call the peer, default "context N". heartbeat: seconds between two
+        PINGs to a child; a parent that is not heard for four times that has its link ended; 0: none
+    add_route(context, via)          this context is behind that child. KeyError if there is no such child
+    open(peer) -> Channel            a new number; nothing is sent. The peer is an ancestor or a descendant. GatewayLost
+    adopt(peer, number) -> Channel   the local object of a channel that somebody else opened (OPEN, extension 6); the same object as
+        long as one exists. A number that is unknown and this side's to give out is a channel that has ended: it is closed. OSError
+        over MAX_CHANNELS, as of open() and request()
+    request(peer, kind, value) -> Channel    opens a channel with EXEC, CALL, MODULE, STATUS or START. CALL blocks while MAX_CALLS,
+        MODULE while 256 to that context are unanswered: an answer is the end of the channel, by either side. A value longer than a
+        frame goes as PARTs of that channel before the frame that opens it. DumpError; GatewayLost if the context is gone or unknown
+    post(peer, kind, value)          LOG, OPEN, ROUTE, GONE, SHUTDOWN: no channel, no answer. OPEN and ROUTE: value is a pair of numbers.
+        LOG is dropped, and counted, over MAX_LOGS (or 32 MiB) that wait to be written; the next one that is not is preceded by a record
+        ("brood.gateways", 30, how many were lost). To the own context, a LOG goes to SERVICE here. DumpError; GatewayLost
     next(queue, timeout=None) -> (kind, peer, value, channel)   waits for a request; None after the time-out or stop()
-        TASKS: EXEC and CALL.  SERVICE: MODULE, LOG, STATUS, START, SHUTDOWN, GONE (value: contexts, why; channel None).
-        CALLBACKS: kind is 0, value is (function, argument) to call.
-    set_spawner(function)            function(queue) is called in a new thread (daemonic) when something waits in a queue and nobody is in next()
-        for it. It is expected to call next(queue, ...) until None. Not called again for that queue until a thread of its own has left.
-    capture(fd, name)                reads lines from fd (owned) and posts LOG (name, 20, line) to the root; lines over 8 KiB are cut; reading stops
-        while the link is congested
+        TASKS: EXEC and CALL.  SERVICE: MODULE, LOG, STATUS, START, SHUTDOWN, GONE (value: [contexts, why]; peer: the neighbour that said
+        so or whose link has ended, the own context for lose()).
+        CALLBACKS: kind is 0, value is (function, argument) to call; also (RemoteError.warn, error) for an error nobody can receive.
+        channel is None where none was opened, and in CALLBACKS if nobody has it any more. A request that cannot be decoded is answered
+        with an error and not seen here. A request is not taken back when its channel is closed before somebody takes it.
+        Received LOGs that wait are at most MAX_LOGS and `window` bytes; what is over is counted, and told by a record as above.
+    set_spawner(function)            function(queue) is called in a new thread (daemonic) when something waits in a queue and nobody
+        is in next() for it. It is expected to call next(queue, ...) until None. Not called again for that queue until a thread of
+        its own has left.
+    capture(fd, name)                reads lines from fd (owned) and posts LOG (name, 20, line) to the root; lines over 8 KiB are cut into
+        several; what is no UTF-8 is replaced; an incomplete last line counts; reading stops while the link is congested
     watch(seconds) -> token, unwatch(token)     unless unwatched in time the process group is killed, even if the interpreter hangs
-    lose(context, why)               the child, or what is behind it, is gone: its links are closed, GONE is sent, channels end with GatewayLost(why)
-    drain(seconds)                   waits until all that was sent is with the kernel; False after the time
-    stop()                           closes all links and channels, ends the thread
-    stats() -> dict                  channels, calls (unanswered), dropped (frames), lost_logs, bytes_in, bytes_out, queued
+    watch_writer           None or a descriptor, to be set: a pipe to a process that kills; it is sent struct "<d", the CLOCK_MONOTONIC
+        time at which to do it, inf for none, always the earliest that is set. Not closed here. Without it a thread kills (the group if
+        this process leads it, else the process): it cannot while something holds the interpreter. What was set outlives stop()
+    lose(context, why)               the child, or what is behind it, is gone: its links are closed, GONE is sent, channels end with
+        GatewayLost(why)
+    drain(seconds)                   waits until all that was sent, and was in the captured descriptors, is with the kernel; False after
+        the time
+    stop()                           says BYE, closes all links and channels, ends the thread. Channels raise GatewayLost afterwards
+    stats() -> dict                  channels, calls (unanswered), dropped (frames), lost_logs, bytes_in, bytes_out, queued (bytes that are
+        not with the kernel yet)
 
-    When the link to the parent ends: SERVICE gets GONE for it, all queues then return None, and watch(LEAVE_WITHIN) is set.
+    When the link to the parent ends: SERVICE gets GONE for it (contexts: the ancestors), TASKS is emptied, all queues then return
+    None at their end, and watch(LEAVE_WITHIN) is set.
     SHUTDOWN: watch(min(seconds, LEAVE_WITHIN)), then the request goes to SERVICE.
+    After a fork the child's engine is over: its descriptors are closed, nothing is said, methods raise GatewayLost.
 
-class Channel     made by an Engine only; `channel_type` of the engine is a subclass
+class Channel     made by an Engine only; `channel_type` of the engine is a subclass, whose __init__ is not called
     engine, peer, number
-    send(item, timeout=None)         blocks while the window is full. DumpError, TimeoutError, OSError if closed
-    receive(timeout=None)            the next item. RemoteError once, if the other side closed with an error, then EOFError; GatewayLost; TimeoutError;
-                           OSError if there is a callback
+    send(item, timeout=None)         blocks while the window is full, or 32 MiB wait for the link. DumpError, TimeoutError, OSError if closed.
+        A signal's exception while it waits: nothing was sent
+    receive(timeout=None)            the next item. RemoteError once, if the other side closed with an error, then EOFError; GatewayLost
+        each time; TimeoutError; OSError if there is a callback; LoadError for bytes that are no value: the channel is then closed
     __iter__, __next__               until EOFError
     end()                            no more items from here
-    finish(value)                    RETURN: the last item
-    close(error=None)                ends both directions; error: text, a dict (type, text, traceback) or an exception. The other side gets what was sent before
-    isclosed()                       whether it was closed, here or there; items may be left
-    waitclose(timeout=None)          until the other side has closed, or END came. RemoteError, GatewayLost, TimeoutError
-    setcallback(callback, endmarker=NO_ENDMARKER)   each item, also those that wait, goes to callback in the thread that serves CALLBACKS, in order;
-        endmarker, if given, after the last
+    finish(value)                    RETURN: the last item; never blocks
+    close(error=None)                ends both directions; error: text, a dict (type, text, traceback) or an exception. The other side
+        gets what was sent before. Nothing is done if it is closed already
+    isclosed()                       whether it was closed, here or there, or both sides have said END; items may be left
+    waitclose(timeout=None)          until the other side has closed, or END came. RemoteError (once), GatewayLost, TimeoutError
+    setcallback(callback, endmarker=NO_ENDMARKER)   each item, also those that wait, goes to callback in the thread that serves
+        CALLBACKS, in order; endmarker, if given, after the last. OSError if there is one already
     A channel that is not referenced any more is closed (END if it has a callback).
+    A channel can be an item, or in one, on the way to its own peer only (DumpError). The receiver's engine has it from the moment at
+    which that item arrives: what is sent on it next is not lost. A channel to a third context is taken from the root only.
+
+Frames that are for no open channel, not allowed, or not what the table says, are dropped and counted. A router reads no more from a child
+while 32 MiB that wait for another link came from it; from its parent it always reads. GONE from the parent may name a child: its link is
+closed. CLOSE with type "GatewayLost" and no traceback is a router's: it is received as GatewayLost.
 """
+
+import functools
+import os
+import threading
+import weakref
+
+from . import kinds
+from .capture import Capture
+from .channel import NO_ENDMARKER, Channel, End, Handle, as_error, error_map
+from .dispatch import MAX_MODULES, TWO, Dispatch
+from .errors import DumpError, GatewayLost, LoadError, RemoteError, TimeoutError
+from .kinds import CALL, CALLBACKS, CLOSE, CREDIT, ITEM_COST, LOG, MAX_CALLS, MAX_FRAME, MODULE, PIECE, RETURN, ROOT, SENDER, SERVICE
+from .link import FULL, HEAD, Bulk, make_frame
+from .loop import Loop
+from .network import Network
+from .requests import Requests
+from .values import Refused, dumps, loads
+from .waiting import Until, Waiters
+from .watch import Watch
+
+_LOGGER, _WARNING = "brood.gateways", 30  # of what is said of lost records
+_LIMITS = {CALL: MAX_CALLS, MODULE: MAX_MODULES}  # requests of a kind to one context, unanswered
+_engines = weakref.WeakSet()
+
+
+class Engine(Network):
+    """See the head of this file. `lock` guards all of it but what is said to belong to the engine's thread."""
+
+    def __init__(self, context, ancestors=(), item=kinds.MAX_ITEM, window=kinds.WINDOW, channel_type=Channel):
+        self.context, self.ancestors = context, tuple(ancestors)
+        self.item, self.window, self.quarter = item, window, max(1, window // 4)
+        self.lock = threading.RLock()
+        self.links = {}  # neighbour -> Link
+        self.routes = {}  # context behind a child -> the child's Link
+        self.parent = None  # Link
+        self.ends = {}  # (peer, number) -> End
+        self.gone = {}  # context -> why
+        self.asked = {}  # context -> its requests for modules, unanswered
+        self.dropped = 0
+        self.captures = set()
+        self.queues = [Requests(self._kick) for _ in range(3)]
+        self.callbacks = self.queues[CALLBACKS]
+        self._channel_type = channel_type
+        self._numbers = {}  # peer -> the number that was opened last
+        self._requests = {}  # (peer, kind) -> unanswered, of the kinds that have a limit
+        self._answered = Waiters()
+        self._written = Waiters()
+        self._logs = [0, 0]  # in SERVICE: records, bytes
+        self._lost_logs = self._untold = 0  # records; of them those that were not told of yet
+        self._bytes = [0, 0]  # of links that have ended: in, out
+        self._over = ""  # why nothing works any more
+        self._orphan = ""  # why there is no parent any more
+        self._watch = Watch()
+        self._pid = os.getpid()
+        self._loop = Loop()
+        self._dispatch = Dispatch(self)
+        _engines.add(self)
+        self._loop.start()
+
+    # --- channels ---------------------------------------------------------------------------------------------------
+
+    def open(self, peer):
+        with self.lock:
+            self._link_to(peer)
+            return self.handle(self._new_end(peer))
+
+    def adopt(self, peer, number):
+        with self.lock:
+            self._check()
+            end = self.ends.get((peer, number))
+            if end is None:
+                if len(self.ends) >= kinds.MAX_CHANNELS:
+                    raise OSError("there are %d channels already" % kinds.MAX_CHANNELS)
+                end = self.ends[peer, number] = End(self, peer, number)
+                ours = (number % 2 == 0) == (self.context < peer) and (peer in self.ancestors or peer in self.routes)
+                if self.routes.get(peer, self.parent) is None or peer in self.gone:
+                    end.lost = self.why_lost(peer)
+                if ours or end.lost:  # one that ended here
+                    self.finished(end, None)
+            return self.handle(end)
+
+    def found(self, source, context, number):
+        """The object of a channel that a value from `source` has."""
+        if context == SENDER:
+            context = source
+        elif source != ROOT or context == self.context:
+            raise LoadError("a channel to context %d cannot come from context %d" % (context, source))
+        if number == 0:
+            raise LoadError("there is no channel 0")
+        try:
+            return self.adopt(context, number)
+        except OSError as error:
+            raise LoadError(str(error)) from None
+
+    def named(self, peer, value):
+        """How a channel is written in a value for `peer`; None if it is no channel."""
+        if not isinstance(value, Channel):
+            return None
+        if value.engine is not self or value.peer != peer:
+            raise Refused("a channel that does not lead to context %d" % peer)
+        return SENDER, value.number
+
+    def handle(self, end):
+        """With the lock. The Channel object."""
+        channel = end.there()
+        if channel is None:
+            channel = object.__new__(self._channel_type)
+            channel._end = end
+            end.handle = Handle(channel, self._abandoned)
+            end.handle.end = end
+        return channel
+
+    def _new_end(self, peer):
+        if len(self.ends) >= kinds.MAX_CHANNELS:
+            raise OSError("there are %d channels already" % kinds.MAX_CHANNELS)
+        first = 2 if self.context < peer else 1
+        number = self._numbers.get(peer, first - 2)
+        while True:
+            number = number + 2 if number < 0xFFFFFFFE else first
+            if (peer, number) not in self.ends:
+                break
+        self._numbers[peer] = number
+        end = self.ends[peer, number] = End(self, peer, number)
+        return end
+
+    def _abandoned(self, handle):
+        """Nobody has the Channel any more. In any thread, at any point of it."""
+        end = handle.end
+        if not end.is_closed or end.error is not None:
+            self._loop.call(functools.partial(self._forget, end))
+
+    def _forget(self, end):
+        """In the engine's thread."""
+        with self.lock:
+            if end.there() is not None or self._over:
+                return
+            if end.callback is None:
+                self.close(end, None)
+            elif not end.is_ended:
+                self.end(end)
+        if end.callback is None and type(end.error) is bytes:
+            self.callbacks.put((RemoteError.warn, as_error(end.error)))
+
+    def end(self, end):
+        with self.lock:
+            if end.is_ended:
+                return
+            self.deliver(self._link_to(end.peer), end, make_frame(kinds.END, end.peer, self.context, end.number))
+            end.is_ended = True
+            end.senders.wake_all()
+            if end.is_received:
+                self.remove(end)
+
+    def close(self, end, error, local_error=None):
+        """Also for the engine's thread, with what is to be raised here."""
+        with self.lock:
+            self._check()
+            if end.is_closed:
+                return
+            body = b"" if error is None else dumps(error_map(error))
+            self.deliver(self._link_to(end.peer), end, make_frame(CLOSE, end.peer, self.context, end.number, body))
+            self.finished(end, local_error)
+
+    def fail(self, end, error):
+        """An item is none."""
+        self.dropped += 1
+        self.close(end, {"type": "LoadError", "text": str(error), "traceback": str(error)})
+
+    def received(self, end):
+        """With the lock. No more items will come."""
+        if not end.is_received:
+            end.is_received = True
+            end.receivers.wake_all()
+            end.closers.wake_all()
+            if end.callback is not None:
+                self.callbacks.put(end)
+            if end.is_ended:
+                self.remove(end)
+
+    def finished(self, end, error):
+        """With the lock. Nothing more comes and goes; `error` is raised after the last item."""
+        if error is not None:
+            end.error = error
+        end.is_ended = True
+        end.partial = None
+        self.remove(end)
+        self.received(end)
+        end.senders.wake_all()
+
+    def remove(self, end):
+        """With the lock."""
+        self.ends.pop((end.peer, end.number), None)
+        end.is_closed = True
+        if end.quota is not None:
+            (counts, key), end.quota = end.quota, None
+            counts[key] -= 1
+            if not counts[key]:
+                del counts[key]
+            self._answered.wake()
+
+    def count(self, end, counts, key):
+        """With the lock. Until it ends."""
+        counts[key] = counts.get(key, 0) + 1
+        end.quota = counts, key
+
+    def grant(self, end, arrived):
+        """So much was taken; tells the other side when it is worth it."""
+        if arrived - end.granted < self.quarter or end.is_received:
+            return
+        with self.lock:
+            amount = min(arrived - end.granted, 0xFFFFFFFF)
+            link = self.routes.get(end.peer, self.parent)
+            if amount >= self.quarter and not end.is_received and link is not None:
+                frame = make_frame(CREDIT, end.peer, self.context, end.number, amount.to_bytes(4, "little"))
+                self.deliver(link, end, frame, "granted", end.granted + amount)
+
+    def set_callback(self, end, callback, endmarker):
+        with self.lock:
+            if end.callback is not None:
+                raise OSError("this channel has a callback already")
+            end.endmarker = endmarker
+            end.callback = callback
+            end.receivers.wake_all()
+            for _ in range(len(end.items) + end.is_received):
+                self.callbacks.put(end)
+
+    def send(self, end, kind, body, timeout):
+        """ITEM or RETURN."""
+        size = len(body)
+        if size > self.item:
+            raise DumpError("cannot send a value of %d bytes, at most %d are allowed" % (size, self.item))
+        until = None
+        while True:
+            with self.lock:
+                if end.is_ended:
+                    raise self._cannot_send(end)
+                link = self._link_to(end.peer)
+                if kind == RETURN or end.sent - end.credited < self.window:
+                    if kind == RETURN or self._has_room(link, size):
+                        self._send(link, end, kind, body, end.sent + size + ITEM_COST)
+                        return
+                    waiters, ready = link.senders, functools.partial(self._may_go, link, end, size)
+                else:
+                    waiters, ready = end.senders, end.may_send
+            until = until or Until(timeout)
+            if not waiters.wait(ready, until.left()):
+                raise TimeoutError("the other side has not taken enough after %s seconds" % timeout)
+
+    def _send(self, link, end, kind, body, sent):
+        if len(body) <= PIECE and end.bulk is None:
+            self.deliver(link, end, make_frame(kind, end.peer, self.context, end.number, body), "sent", sent)
+        else:
+            self._send_long(link, end, kind, body, sent)
+        if kind == RETURN:
+            self.finished(end, None)
+
+    @staticmethod
+    def _cannot_send(end):
+        if end.lost:
+            return GatewayLost(end.lost)
+        return OSError("channel %d to context %d is closed" % (end.number, end.peer) if end.is_closed else "nothing more can be sent after end()")
+
+
+    @staticmethod
+    def _has_room(link, size):
+        return link.queued < FULL if size <= PIECE else sum(bulk.left for bulk in link.bulk) < FULL
+
+    def _may_go(self, link, end, size):
+        return link.closed or end.is_ended or self._has_room(link, size)
+
+    def _send_long(self, link, end, kind, body, sent):
+        bulk = Bulk(end, kind, (end.peer, self.context, end.number), body)
+        queue = link.bulk if end.bulk is None else end.bulk.then
+        before = end.sent, end.bulk
+        try:
+            end.sent = sent
+            end.bulk = end.bulk or bulk
+            queue.append(bulk)
+        except BaseException:
+            if not (queue and queue[-1] is bulk):
+                end.sent, end.bulk = before
+            raise
+        finally:
+            self._attend(link)
+
+    def give_up(self, end):
+        """With the lock. The other side does not want the rest of what is being sent, nor to wait for it."""
+        link = self.routes.get(end.peer, self.parent)
+        bulk = end.bulk
+        if bulk is not None and link is not None and not link.closed:
+            link.give_up(bulk)
+            if bulk.at and not end.lost:
+                self.deliver(link, end, make_frame(CLOSE, end.peer, self.context, end.number))
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    def request(self, peer, kind, value):
+        body = b"" if kind == kinds.STATUS else dumps(value, functools.partial(self.named, peer))
+        if len(body) > self.item:
+            raise DumpError("cannot send a value of %d bytes, at most %d are allowed" % (len(body), self.item))
+        key, limit = (peer, kind), _LIMITS.get(kind)
+        while True:
+            with self.lock:
+                link = self._link_to(peer)
+                if limit is None or self._requests.get(key, 0) < limit:
+                    end = self._new_end(peer)
+                    channel = self.handle(end)
+                    if limit is not None:
+                        self.count(end, self._requests, key)
+                    if len(body) <= MAX_FRAME - HEAD:
+                        self.deliver(link, None, make_frame(kind, peer, self.context, end.number, body))
+                    else:
+                        self._send_long(link, end, kind, body, 0)
+                    return channel
+            self._answered.wait(lambda: self._requests.get(key, 0) < limit or link.closed)
+
+    def post(self, peer, kind, value):
+        if kind == LOG:
+            return self._post_log(peer, value)
+        body = TWO.pack(*value) if kind in (kinds.OPEN, kinds.ROUTE) else dumps(value)
+        with self.lock:
+            self.deliver(self._link_to(peer), None, make_frame(kind, peer, self.context, 0, body))
+
+    def _post_log(self, peer, record):
+        body = dumps(record)
+        if len(body) > MAX_FRAME - HEAD:
+            raise DumpError("a log record of %d bytes is too long" % len(body))
+        with self.lock:
+            if peer == self.context:
+                return self.logged(peer, body)
+            link = self._link_to(peer)
+            if link.logs >= kinds.MAX_LOGS or link.queued > FULL:
+                self._lost_logs += 1
+                self._untold += 1
+                return
+            if self._untold:
+                self.deliver(link, None, make_frame(LOG, peer, self.context, 0, self._notice()))
+            link.logs += 1
+            self.deliver(link, None, make_frame(LOG, peer, self.context, 0, body))
+
+    def _notice(self):
+        count, self._untold = self._untold, 0
+        return dumps([_LOGGER, _WARNING, "%d log records were lost, there were too many at once" % count])
+
+    def log(self, record):
+        """Of a capture: to the root, if there is a way."""
+        try:
+            self._post_log(ROOT, record)
+        except (GatewayLost, DumpError):
+            self._lost_logs += 1
+
+    def logged(self, source, body):
+        """With the lock. A record that has arrived."""
+        if self._logs[0] >= kinds.MAX_LOGS or self._logs[1] > self.window:
+            self._lost_logs += 1
+            self._untold += 1
+            return
+        for data in ([self._notice()] if self._untold else []) + [body]:
+            self._logs[0] += 1
+            self._logs[1] += len(data)
+            self.queues[SERVICE].put((LOG, source, data, None))
+
+    def next(self, queue, timeout=None):
+        return self.queues[queue].take(self._present_callback if queue == CALLBACKS else self._present, timeout)
+
+    def set_spawner(self, function):
+        for queue in self.queues:
+            queue.set_spawner(function)
+
+    def _kick(self):
+        self._loop.call(self._spawn)
+
+    def _spawn(self):
+        for number, queue in enumerate(self.queues):
+            queue.spawn(number)
+
+    def _present(self, request):
+        kind, source, data, end = request
+        if kind == LOG:
+            with self.lock:
+                self._logs[0] -= 1
+                self._logs[1] -= len(data)
+        try:
+            value = self._value(source, data)
+            if kind == LOG and not (type(value) is list and [type(part) for part in value] == [str, int, str]):
+                raise LoadError("this is no log record")
+        except LoadError as error:
+            self.dropped += 1
+            if end is not None:
+                self.close(end, {"type": "LoadError", "text": str(error), "traceback": str(error)})
+            return None
+        if end is None:
+            return kind, source, value, None
+        with self.lock:
+            return kind, source, value, self.handle(end)
+
+    def _value(self, source, data):
+        if type(data) is bytes:
+            return loads(data, functools.partial(self.found, source)) if data else None
+        if type(data) is tuple:
+            return data[0]
+        raise data
+
+    def _present_callback(self, end):
+        if type(end) is tuple:
+            return 0, self.context, end, None
+        try:
+            there, item = end.take()
+        except (LoadError, OSError):
+            there = False
+        if there:
+            return 0, end.peer, (end.callback, item), end.there()
+        if not end.is_received or end.items:
+            return None
+        marker, end.endmarker = end.endmarker, NO_ENDMARKER
+        if end.there() is None and type(end.error) is bytes:
+            self.callbacks.put((RemoteError.warn, end.error_now()))
+        if marker is NO_ENDMARKER:
+            return None
+        return 0, end.peer, (end.callback, marker), end.there()
+
+    # --- the process ------------------------------------------------------------------------------------------------
+
+    def capture(self, fd, name):
+        os.set_inheritable(fd, False)
+        with self.lock:
+            self._check()
+            self._loop.call(functools.partial(self._capture, fd, name))
+
+    def _capture(self, fd, name):
+        self.captures.add(Capture(self, self._loop, fd, name))
+
+    @property
+    def watch_writer(self):
+        return self._watch.writer
+
+    @watch_writer.setter
+    def watch_writer(self, descriptor):
+        self._watch.writer = descriptor
+
+    def watch(self, seconds):
+        return self._watch.set(seconds)
+
+    def unwatch(self, token):
+        self._watch.unset(token)
+
+    def drain(self, seconds):
+        until, is_read = Until(seconds), []
+
+        def read():
+            for capture in list(self.captures):
+                capture.read_all()
+            is_read.append(True)
+            self._written.wake_all()
+
+        def is_done():
+            with self.lock:
+                return bool(self._over or is_read and all(link.is_idle() for link in self.links.values()))
+
+        self._loop.call(read)
+        while not is_done():
+            if not self._written.wait(is_done, until.left()):
+                return False
+        return not self._over
+
+    def stop(self):
+        with self.lock:
+            if not self._over:
+                self._loop.call(self._shut)
+        self._loop.stop()
+
+    def _shut(self):
+        """In the engine's thread."""
+        for capture in list(self.captures):
+            capture.close()
+        with self.lock:
+            for link in list(self.links.values()):
+                if not link.waits:
+                    self.deliver(link, None, make_frame(kinds.BYE, link.peer, self.context, 0))
+                self._close_link(link)
+                self._release(link)
+            self._end_all("the engine of context %d was stopped" % self.context)
+
+    def _end_all(self, why):
+        self._over = why
+        for end in list(self.ends.values()):
+            end.lost = why
+            self.finished(end, None)
+        for queue in self.queues:
+            queue.end(True)
+        self._answered.wake_all()
+        self._written.wake_all()
+
+    def _forked(self):
+        """In a child of a fork: nothing here is its own."""
+        self.lock = threading.RLock()
+        self._loop.forget()
+        for link in self.links.values():
+            link.closed = True
+            os.close(link.reader)
+            os.close(link.writer)
+        for capture in self.captures:
+            capture.abandon()
+        self._watch.forget()
+        for end in self.ends.values():
+            end.items.clear()
+        self.links.clear()
+        self.parent = None
+        self._end_all("this process was forked from the one that has the gateway")
+
+    def stats(self):
+        with self.lock:
+            links = list(self.links.values())
+            return {
+                "channels": len(self.ends),
+                "calls": sum(count for (_, kind), count in self._requests.items() if kind == CALL),
+                "dropped": self.dropped,
+                "lost_logs": self._lost_logs,
+                "bytes_in": self._bytes[0] + sum(link.bytes_in for link in links),
+                "bytes_out": self._bytes[1] + sum(link.bytes_out for link in links),
+                "queued": sum(link.pending() + sum(bulk.left for bulk in link.bulk) for link in links),
+            }
+
+
+def _forget_engines():
+    for engine in list(_engines):
+        engine._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_engines)

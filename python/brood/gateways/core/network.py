@@ -1,0 +1,233 @@
+"""The links of an engine: what is written to them, and what their end means (docs/protocol.md, section 7, "Ends")."""
+
+import functools
+import os
+from time import monotonic
+
+from . import kinds
+from .errors import GatewayLost
+from .kinds import GONE, SERVICE, TASKS
+from .link import LOW, Link, make_frame
+from .values import dumps
+
+_TIMES = 4  # heartbeats without one: the link is broken
+
+
+class Network:
+    """Base of Engine, which has the state. `lock` guards all of it."""
+
+    # --- links ------------------------------------------------------------------------------------------------------
+
+    def add_link(self, peer, reader, writer, ahead=b"", name="", heartbeat=0):
+        if writer == reader:
+            writer = os.dup(reader)
+        for descriptor in (reader, writer):
+            os.set_blocking(descriptor, False)
+            os.set_inheritable(descriptor, False)
+        is_parent = bool(self.ancestors) and peer == self.ancestors[0]
+        link = Link(peer, is_parent, reader, writer, name or "context %d" % peer, heartbeat)
+        with self.lock:
+            self._check()
+            self.links[peer] = link
+            if is_parent:
+                self.parent = link
+            else:
+                self.routes[peer] = link
+        self._loop.call(functools.partial(self._begin, link, ahead))
+
+    def _begin(self, link, ahead):
+        if ahead and not self._dispatch.take(link, ahead) or link.closed:
+            return
+        self._loop.on_readable(link.reader, functools.partial(self._dispatch.read, link))
+        if link.heartbeat:
+            self._loop.at(monotonic(), self._beat)
+
+    def add_route(self, context, via):
+        with self.lock:
+            self.routes[context] = self.links[via]
+
+    def _link_to(self, context):
+        link = self.routes.get(context)
+        if link is None and context != self.context and context not in self.gone:
+            link = self.parent
+        if link is None:
+            self._check()
+            raise GatewayLost(self.why_lost(context))
+        return link
+
+    def why_lost(self, context):
+        if context == self.context:
+            return "context %d is this one" % context
+        return self.gone.get(context) or self._orphan or "context %d has no way to context %d" % (self.context, context)
+
+    def _check(self):
+        if self._over:
+            raise GatewayLost(self._over)
+        if os.getpid() != self._pid:  # only without os.register_at_fork
+            self._forked()
+            raise GatewayLost(self._over)
+
+    def _beat(self):
+        """In the engine's thread, at the moment of the next PING or of the end of silence."""
+        now, moments = monotonic(), []
+        for link in list(self.links.values()):
+            if not link.heartbeat:
+                continue
+            if link.is_parent:
+                moment = link.heard + _TIMES * link.heartbeat
+                if moment <= now:
+                    self.link_ended(link, "is broken: nothing came for %d seconds" % (_TIMES * link.heartbeat))
+                    continue
+            else:
+                moment = link.pinged + link.heartbeat
+                if moment <= now:
+                    link.pinged, moment = now, now + link.heartbeat
+                    with self.lock:
+                        if not link.waits:
+                            self.deliver(link, None, make_frame(kinds.PING, link.peer, self.context, 0))
+            moments.append(moment)
+        self._loop.at(min(moments) if moments else None, self._beat)
+
+    def link_ended(self, link, why):
+        """Any thread. The link to a neighbour, and all behind it."""
+        with self.lock:
+            if link.closed:
+                return
+            if link.is_parent:
+                why = "the link between context %d and its parent, %s, %s" % (self.context, link.name, why)
+                self._orphan = why
+                contexts = list(self.ancestors)
+            else:
+                why = "%s: its link to context %d %s" % (link.name, self.context, why)
+                contexts = [context for context, through in self.routes.items() if through is link]
+            self.contexts_gone(contexts, why, link)
+            self._close_link(link)
+            if link.is_parent:
+                self.parent = None
+                self._watch.set(kinds.LEAVE_WITHIN)
+                for number, queue in enumerate(self.queues):
+                    queue.end(number == TASKS)
+
+    def _close_link(self, link):
+        """With the lock; the descriptors are closed by the engine's thread, which may be reading."""
+        if not link.closed:
+            link.closed = True
+            self.links.pop(link.peer, None)
+            link.senders.wake_all()
+            self._loop.call(functools.partial(self._release, link))
+
+    def _release(self, link):
+        with self.lock:
+            for descriptor in (link.reader, link.writer):
+                self._loop.on_readable(descriptor, None)
+                os.close(descriptor)
+            self._bytes[0] += link.bytes_in
+            self._bytes[1] += link.bytes_out
+            resumes, link.resumes = link.resumes, []
+        for resume in resumes:
+            resume()
+        self._written.wake_all()
+
+    def contexts_gone(self, contexts, why, source=None):
+        """With the lock. They have ended, as a neighbour's link says, or a caller of lose()."""
+        lost = set(contexts)
+        if source is not None and source.is_parent and source.peer in lost:
+            lost.update(end.peer for end in self.ends.values() if end.peer not in self.routes)
+        for end in [end for end in self.ends.values() if end.peer in lost]:
+            end.lost = why
+            self.give_up(end)
+            self.finished(end, None)
+        for context in contexts:
+            self.gone[context] = why
+            self.routes.pop(context, None)
+        if not contexts:
+            return
+        body = dumps([list(contexts), why])
+        for link in list(self.links.values()):
+            if link is not source and not link.closed:
+                if link.peer in lost:
+                    self._close_link(link)
+                else:
+                    self.deliver(link, None, make_frame(GONE, link.peer, self.context, 0, body))
+        self.queues[SERVICE].put((GONE, source.peer if source is not None else self.context, ((list(contexts), why),), None))
+
+    def lose(self, context, why):
+        with self.lock:
+            self._check()
+            if context in self.routes:
+                child = self.links.get(context)
+                behind = [context] if child is None else [other for other, link in self.routes.items() if link is child]
+                self.contexts_gone(behind, why)
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def deliver(self, link, end, frame, counter="", value=0):
+        """With the lock. Queues the frame, sets that counter of the end, both or none of it, and writes what can be written."""
+        queue = link.queue if end is None or end.bulk is None else end.bulk.then
+        before = getattr(end, counter) if counter else 0
+        try:
+            if counter:
+                setattr(end, counter, value)
+            queue.append(frame)
+            link.queued += len(frame)
+            if not link.waits and (not link.write() or link.broken):
+                self._attend(link)
+        except BaseException:
+            if counter and not (queue and queue[-1] is frame):
+                setattr(end, counter, before)
+            self._attend(link)
+            raise
+
+    def _attend(self, link):
+        link.waits = True
+        self._loop.call(functools.partial(self.write_on, link))
+
+    def write_on(self, link):
+        """In the engine's thread: writes what waits."""
+        with self.lock:
+            if link.closed:
+                return
+            is_done = link.write_all()
+            link.waits = not is_done
+            if link.broken:
+                return self._read_rest(link)
+            self._loop.on_writable(link.writer, None if is_done else functools.partial(self.write_on, link))
+            resumes = []
+            if link.pending() <= LOW:
+                link.senders.wake_all()
+                resumes, link.resumes = link.resumes, []
+        for resume in resumes:
+            resume()
+        if is_done:
+            self._written.wake_all()
+
+    def _read_rest(self, link):
+        """It cannot be written to; what it said before is still heard."""
+        for _ in range(1000):
+            before = link.bytes_in
+            if not self._dispatch.read(link) or link.bytes_in == before:
+                break
+        self.link_ended(link, link.broken)
+
+    def pause(self, link, full):
+        """In the engine's thread: nothing more is read from `link` until `full` has been written."""
+        link.paused += 1
+        if link.paused == 1:
+            self._loop.on_readable(link.reader, None)
+        full.resumes.append(functools.partial(self._resume, link))
+        if not full.waits:
+            self.write_on(full)
+
+    def _resume(self, link):
+        link.paused -= 1
+        if not link.paused and not link.closed:
+            self._loop.on_readable(link.reader, functools.partial(self._dispatch.read, link))
+
+    def is_congested(self, limit, resume):
+        """In the engine's thread. If more waits for the parent, resume() is called when it is less again."""
+        with self.lock:
+            link = self.parent
+            if link is None or not link.waits or link.pending() < limit:
+                return False
+            link.resumes.append(resume)
+            return True
