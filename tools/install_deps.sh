@@ -11,7 +11,8 @@ packages[build]="g++ make cmake ninja-build ccache dpkg-dev file python3-dev lib
 packages[demo]="python3-pandas python3-matplotlib libopenblas0-pthread"
 packages[test]="git clang clang-format clang-tidy libclang-rt-14-dev libgtest-dev libbenchmark-dev
   python3-pytest python3-pytest-xdist python3-jsonschema python3-pexpect python3-psutil python3-venv hyperfine strace bindfs tmux
-  chromium chromium-driver python3-selenium python3-ipykernel python3-jupyter-client"
+  chromium chromium-driver python3-selenium python3-ipykernel python3-jupyter-client
+  openssh-client openssh-server iproute2 python3-execnet"
 
 # The page is built by npm; a node that is there already, from wherever, does.
 command -v node >/dev/null || packages[build]+=" nodejs"
@@ -53,6 +54,13 @@ if ((EUID != 0)); then
   command -v sudo >/dev/null ||
     fail "neither root nor sudo; ask an administrator for: apt-get install ${missing[*]}"
   as_root=(sudo)
+fi
+
+# Tests start an sshd of their own; the system's must not begin to run because of them.
+# Debian starts none while this file exists; it goes with the package (purge), or by hand.
+if [[ " ${missing[*]} " == *" openssh-server "* ]]; then
+  echo "dependencies: /etc/ssh/sshd_not_to_be_run keeps the system's sshd from being started"
+  "${as_root[@]}" install -D -m 644 /dev/null /etc/ssh/sshd_not_to_be_run
 fi
 
 echo "dependencies: installing ${missing[*]}"

@@ -1,0 +1,1 @@
+from .fixtures import sshd  # noqa: F401

@@ -1,0 +1,115 @@
+"""What the fixture `sshd` promises."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import execnet
+import pytest
+
+from .processes import DEADLINE, ended, orphans
+from .sshd import Sshd, privilege_separation
+
+ADD = "import sys; print(sum(map(int, sys.argv[1:])))"
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="changes mounts or users")
+
+
+def test_a_command_is_executed(sshd):
+    done = sshd.run("python3", "-c", ADD, "20", "22")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "42\n", "")
+    assert "Accepted publickey" in sshd.log()
+
+
+def test_nobody_else_gets_in(sshd, tmp_path):
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    other = tmp_path / "config"
+    other.write_text(sshd.config.read_text().replace(f"{sshd.folder}/user_key", str(key)))
+    done = subprocess.run(["ssh", "-F", other, "node", "true"], capture_output=True, timeout=DEADLINE)
+    assert done.returncode == 255 and b"Permission denied" in done.stderr
+
+
+def test_execnet_goes_there(sshd):
+    with orphans():
+        group = execnet.Group()
+        gateway = group.makegateway(sshd.spec("python=python3"))
+        channel = gateway.remote_exec("import os; channel.send((os.getppid(), os.environ['SSH_CONNECTION']))")
+        parent, connection = channel.receive(DEADLINE)
+        assert parent in sshd.processes() and connection.endswith(f" 127.0.0.1 {sshd.port}")
+        group.terminate(timeout=DEADLINE)
+
+
+def test_variables_are_those_of_the_machine():
+    with Sshd(environment={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}) as server:
+        done = server.run("python3", "-c", "import sys, locale; print(sys.stdout.encoding, locale.getpreferredencoding())")
+        assert done.stdout == "ascii ANSI_X3.4-1968\n" or done.stdout == "iso8859-1 ISO-8859-1\n", done
+
+
+def test_a_login_that_talks():
+    with Sshd(banner="Authorized use only", noise="welcome ü") as server:
+        done = server.run("python3", "-c", ADD, "1", "2")
+        assert (done.returncode, done.stdout) == (0, "welcome ü\n3\n")
+        assert done.stderr.split("\n") == ["welcome ü", ""]  # the client is too quiet to show the banner
+        done = server.login(alias="loud", options=["LogLevel INFO"]).run("true")
+        assert "Authorized use only" in done.stderr.split("\n")
+
+
+@root_only
+def test_a_read_only_machine(tmp_path):
+    with Sshd(read_only=True) as server:
+        for place in ("/", "/tmp", "/dev/shm", "/var/tmp", "/run", os.path.expanduser("~"), str(tmp_path)):
+            done = server.run("touch", f"{place}/brood-test")
+            assert done.returncode == 1 and "Read-only file system" in done.stderr, (place, done)
+        program = tmp_path / "program"
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+        subprocess.run([program], check=True)
+        assert "Permission denied" in server.run(str(program)).stderr
+        assert server.run("python3", "-c", ADD, "1", "2", input="").stdout == "3\n"
+        assert server.run("sh", "-c", "echo lost >/dev/null; cat", input="words").stdout == "words"
+    assert not Path("/tmp/brood-test").exists()
+
+
+def test_what_a_connection_leaves_behind_fails_and_is_killed():
+    server = Sshd()
+    server.grace = 0.1
+    pid = int(server.run("sh", "-c", "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!").stdout)
+    with pytest.raises(AssertionError, match=f"{pid} .*: sleep 1000"):
+        server.close()
+    assert ended(pid) and not server.folder.exists()
+
+
+def test_connections_end_with_sshd():
+    server = Sshd()
+    server.grace = 0.1
+    with subprocess.Popen(
+        server.login_here.ssh("sh", "-c", "echo on; cat"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as client:
+        assert client.stdout.readline() == b"on\n"
+        processes = server.processes()
+        with pytest.raises(AssertionError, match="sshd: "):
+            server.close()
+        assert len(processes) >= 2 and ended(*processes)
+        assert client.wait(DEADLINE) == 255
+
+
+@root_only
+def test_the_directory_of_sshd_is_there_as_long_as_it_is_needed(tmp_path):
+    folder = tmp_path / "sshd"
+    code = "import sys; from hosts.sshd import *\nwith privilege_separation(Path(sys.argv[1])): print(); sys.stdin.read()"
+    command = [sys.executable, "-u", "-c", code, folder]
+    package = Path(__file__).resolve().parents[1]
+    with subprocess.Popen(command, cwd=package, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"\n"
+        with privilege_separation(folder):
+            pass
+        assert folder.is_dir()
+        with privilege_separation(folder):
+            other.communicate(timeout=DEADLINE)
+            assert folder.is_dir()
+    assert not folder.exists()
+    folder.mkdir(mode=0o755)
+    with privilege_separation(folder):
+        pass
+    assert folder.is_dir()  # the system's
