@@ -1,0 +1,61 @@
+"""The process beside an interpreter that ends it when nobody else can: the watch of docs/protocol.md, sections 7 and 8.
+
+On a remote this is the child of the first stage, which runs the text of this file by itself: nothing but `os` and what is
+imported here. Beside a local interpreter whose engine is in Python it is forked by the worker.
+"""
+import os
+
+
+def guard(pid, told, link=0, within=4.0):
+    """Waits for the end of process `pid`, the parent, which leads a process group; does not return.
+
+    told    descriptor of a pipe from it: each "<d" is the time (CLOCK_MONOTONIC) to kill the group; inf: none, -inf: it leaves in order
+    link    descriptor on which the link to its own parent is read; never read here. `within` seconds after its end the group is killed
+    The group is killed also when the process ends, or closes the pipe, without a word.
+    """
+    import select
+    import struct
+    from time import monotonic
+
+    never = float("inf")
+    try:
+        os.setpgid(0, 0)
+    except OSError:
+        pass
+    low, high = sorted((told, link))
+    for first, behind in (0, low), (low + 1, high), (high + 1, 1024):
+        os.closerange(first, behind)
+    poll = select.poll()
+    poll.register(told, select.POLLIN)
+    poll.register(link, getattr(select, "POLLRDHUP", 0))
+    step = never
+    try:
+        poll.register(os.pidfd_open(pid), select.POLLIN)
+    except (AttributeError, OSError):
+        step = 1.0  # a child of its own may keep the pipe open
+    asked = broken = never
+    while os.getppid() == pid:
+        rest = min(asked, broken) - monotonic()
+        if rest <= 0:
+            break
+        rest = min(rest, step)
+        for descriptor, _ in poll.poll(None if rest == never else int(rest * 1000) + 1):
+            if descriptor == link:
+                poll.unregister(link)
+                os.close(link)
+                broken = monotonic() + within
+            elif descriptor == told:
+                records = os.read(told, 4096)
+                if len(records) < 8:
+                    poll.unregister(told)
+                    asked = 0
+                else:
+                    asked = struct.unpack("<d", records[-8:])[0]
+        if asked == -never:
+            os._exit(0)
+    for end, number in (os.killpg, pid), (os.kill, pid if os.getppid() == pid else 0):
+        try:
+            number and end(number, 9)
+        except OSError:
+            pass
+    os._exit(0)
