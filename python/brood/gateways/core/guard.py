@@ -24,7 +24,8 @@ def guard(pid, told, link=0, within=4.0):
         pass
     low, high = sorted((told, link))
     for first, behind in (0, low), (low + 1, high), (high + 1, 1024):
-        os.closerange(first, behind)
+        if first < behind:  # an empty range from 0 would be all, in some versions
+            os.closerange(first, behind)
     poll = select.poll()
     poll.register(told, select.POLLIN)
     poll.register(link, getattr(select, "POLLRDHUP", 0))
