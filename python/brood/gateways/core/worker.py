@@ -76,22 +76,10 @@ def _take_descriptors():
         os.close(write)
         output.append((name, fcntl(read, F_DUPFD_CLOEXEC, FIRST)))
         os.close(read)
-        stream = _text(getattr(sys, name), descriptor)
+        stream = open(descriptor, "w", 1, "utf-8", "backslashreplace", closefd=False)  # each line goes as soon as it is complete
         setattr(sys, name, stream)
         setattr(sys, "__%s__" % name, stream)
     return reader, writer, output
-
-
-def _text(stream, descriptor):
-    """A stream that sends each line as soon as it is complete, in the encoding that is expected."""
-    how = {"encoding": "utf-8", "errors": "backslashreplace", "line_buffering": True}
-    if stream is None:
-        return open(descriptor, "w", 1, "utf-8", "backslashreplace", closefd=False)
-    if hasattr(stream, "reconfigure"):
-        stream.reconfigure(**how)
-        return stream
-    import io
-    return io.TextIOWrapper(stream.detach(), **how)
 
 
 def _write(writer, data):
@@ -178,11 +166,12 @@ class Worker:
 
     def run(self):
         """The main thread. Does not return."""
-        while not self.leaving:
+        while True:
             try:
                 self.tasks.run(None)
+                signal(SIGINT, lambda *_: None)  # it has been heard
                 break
-            except KeyboardInterrupt:  # nothing was running, or it has been told
+            except KeyboardInterrupt:  # nothing was running
                 pass
         ordered = self.leaving == "told"
         try:
@@ -191,9 +180,17 @@ class Worker:
                 self.engine.drain(LEAVE_WITHIN)
                 self.engine.stop()
         finally:
-            if ordered and self.told is not None:
-                os.write(self.told, struct.pack("<d", float("-inf")))
+            if ordered:
+                self._dismiss_guard()
             os._exit(0 if ordered else 1)
+
+    def _dismiss_guard(self):
+        """It ends without killing anything that was started here."""
+        if self.told is not None:
+            try:
+                os.write(self.told, struct.pack("<d", float("-inf")))
+            except OSError:  # it is gone
+                pass
 
     def _end_program(self, ordered):
         """What an interpreter does at its end for the program in it."""
