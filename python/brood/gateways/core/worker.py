@@ -140,10 +140,11 @@ class Worker:
         self.leaving = ""  # "told" or "lost": no more tasks are begun
         self.service = None
         self.engine_name = engine_name
-        channels = make_channel_type(channel_type, greet.get("id") or "gateway")
+        name, heartbeat = greet.get("id") or "gateway", greet.get("heartbeat") or 0
+        channels = make_channel_type(channel_type, name)
         self.engine = channels.gateway.engine = engine = engine_type(
             greet["context"], tuple(greet["ancestors"]), item=greet.get("item") or MAX_ITEM, window=greet.get("window") or WINDOW,
-            channel_type=channels)
+            channel_type=channels, name=name, heartbeat=heartbeat)
         if told is not None and hasattr(engine, "watch_writer"):
             engine.watch_writer = told
         self.importer = modules.install(engine, greet)
@@ -152,7 +153,7 @@ class Worker:
         for name, descriptor in output:
             engine.capture(descriptor, name)
         engine.set_spawner(self.serve)
-        engine.add_link(engine.ancestors[0], reader, writer, name="master", heartbeat=greet.get("heartbeat") or 0)
+        engine.add_link(engine.ancestors[0], reader, writer, name="master")
 
     def serve(self, queue):
         """A thread of the engine's: until nothing came for a while."""
