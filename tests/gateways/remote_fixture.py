@@ -80,11 +80,12 @@ class Master:
                 self.gone.append(value)
             elif kind == kinds.MODULE:
                 self.asked.append(value)
-                channel.finish(self._answer(*value))
+                with contextlib.suppress(OSError):  # nobody waits any more
+                    channel.finish(self._answer(*value))
 
     def _answer(self, name, have):
         found = self.modules.get(name, {"missing": "not found on the master either"})
-        together = [] if isinstance(found, str) else found.get("with", [])
+        together = found.get("with", []) if isinstance(found, dict) else []
         return [_record(name, found), *(_record(each, self.modules[each]) for each in together if each not in have)]
 
     def close(self):
