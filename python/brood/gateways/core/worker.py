@@ -53,7 +53,7 @@ def main(told=None, executable="", native=True):
 
 
 def _name_interpreter(executable):
-    if executable:
+    if executable and "(brood:" in sys.executable:  # of what argv[0] says
         sys.executable = executable
     base = getattr(sys, "_base_executable", None)
     if base:
