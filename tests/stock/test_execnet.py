@@ -7,8 +7,8 @@ import execnet
 import pytest
 from brood_fixture import PYTHON, Brood
 from launcher import Terminal
-from stock import be_called_as, is_worker, needs_pandas, warmly
-from waiting import DEADLINE, Watched, ended, parent_of, wait_until
+from stock import ATTEMPTS, be_called_as, is_worker, needs_pandas, warmly
+from waiting import DEADLINE, Watched, children, ended, parent_of, wait_until
 
 BOOT = ["-u", "-c", "import sys;exec(eval(sys.stdin.readline()))"]
 WHO = "import os; channel.send(os.getpid())"
@@ -80,6 +80,20 @@ def test_a_preload_is_there(brood, monkeypatch):
         source = "import sys; channel.send('pandas' in sys.modules); import pandas; channel.send(int(pandas.Series([40, 2]).sum()))"
         channel = gateway.remote_exec(source)
         assert (channel.receive(DEADLINE), channel.receive(DEADLINE)) == (True, 42)
+    finally:
+        group.terminate(timeout=DEADLINE)
+
+
+def test_an_environment_by_name(brood, monkeypatch):
+    """`python=` is a command line."""
+    (brood.work / "brood.toml").write_text('[env.one]\n[env.other]\npreload = ["this"]\n')
+    be_called_as(monkeypatch, brood)
+    brood.warm("--env", "other", "-c", "pass")
+    group = execnet.Group()
+    try:
+        python = f"{brood.brood} run --env other"
+        gateway, _ = warmly(brood, lambda: start(group, python))[-1]
+        assert gateway.remote_exec("import sys; channel.send('this' in sys.modules)").receive(DEADLINE)
     finally:
         group.terminate(timeout=DEADLINE)
 
@@ -179,28 +193,40 @@ print("ready", flush=True)
 """
 
 
-def read_pids(stream):
-    return [int(line) for line in iter(stream.readline, b"ready\n")]
+def all_as_wanted(brood, pids, interpreter):
+    """Whether all are workers, if they are to be; else none is."""
+    warm = [is_worker(brood, pid) for pid in pids]
+    assert interpreter != PYTHON or not any(warm)
+    return interpreter == PYTHON or all(warm)
+
+
+def start_master(brood, programs, interpreter):
+    source = MASTER + "channels[0].waitclose()\nsys.stdin.read()"
+    codes = ["pass", "channel.receive()", "import time; time.sleep(1000)"]
+    for _ in range(ATTEMPTS):
+        master = subprocess.Popen(
+            [PYTHON, "-c", source, interpreter, *codes], env=brood.environment, cwd=brood.work,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )
+        programs.append(master)
+        pids = [int(line) for line in iter(master.stdout.readline, b"ready\n")]
+        if all_as_wanted(brood, pids, interpreter):
+            return master, pids
+        master.kill()
+    raise AssertionError("never warm")
 
 
 @BOTH
 def test_the_master_is_killed(warm_brood, programs, interpreter):
     """Idle, waiting for the master, asleep: execnet itself gives code that runs on five seconds and interrupts it then."""
-    source = MASTER + "channels[0].waitclose()\nsys.stdin.read()"
-    codes = ["pass", "channel.receive()", "import time; time.sleep(1000)"]
-    master = subprocess.Popen(
-        [PYTHON, "-c", source, interpreter, *codes], env=warm_brood.environment, cwd=warm_brood.work,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )
-    programs.append(master)
-    idle, waiting, asleep = pids = read_pids(master.stdout)
-    clients = [pid for pid in warm_brood.processes() if parent_of(pid) == master.pid]
+    master, pids = start_master(warm_brood, programs, interpreter)
+    clients = children(master.pid)
     assert len(clients) == 3
-    assert [is_worker(warm_brood, pid) for pid in pids] == [interpreter != PYTHON] * 3
+    idle, waiting, asleep = map(Watched, pids)
     master.kill()
-    with Watched(idle) as first, Watched(waiting) as second, Watched(asleep) as third:
-        assert first.ended(5) and second.ended(5)
-        assert third.ended()
+    with idle, waiting, asleep:
+        assert idle.ended(5) and waiting.ended(5)
+        assert asleep.ended()
     wait_until(lambda: ended(*clients), "the end of the clients")
 
 
@@ -221,18 +247,19 @@ print("the end")
 
 
 def at_a_terminal(brood, interpreter):
+    """What the master prints after Ctrl-C. Nothing: it was to be warm, and was not."""
     codes = ["import time; time.sleep(1000)", "channel.receive()", "while True: pass"]
     command = [PYTHON, "-c", MASTER + AT_A_TERMINAL, interpreter, *codes]
     master = Terminal(command, brood.environment, brood.work, (30, 100))
     try:
         master.expect("ready")
         pids = [int(line) for line in master.before.split()]
-        assert [is_worker(brood, pid) for pid in pids] == [interpreter != PYTHON] * 3
+        good = all_as_wanted(brood, pids, interpreter)
         master.send("\x03")
         master.expect("the end")
         assert master.wait() == 0
         wait_until(lambda: ended(*pids), "the end of the remotes")
-        return master.before
+        return master.before if good else None
     finally:
         master.kill()
 
@@ -240,4 +267,7 @@ def at_a_terminal(brood, interpreter):
 def test_ctrl_c(warm_brood):
     expected = at_a_terminal(warm_brood, PYTHON)
     assert b"the master was interrupted" in expected and b"keyboard-interrupted" in expected
-    assert at_a_terminal(warm_brood, warm_brood.drop_in) == expected
+    said = [at_a_terminal(warm_brood, warm_brood.drop_in)]
+    while said[-1] is None and len(said) < ATTEMPTS:
+        said.append(at_a_terminal(warm_brood, warm_brood.drop_in))
+    assert said[-1] == expected
