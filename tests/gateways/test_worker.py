@@ -90,7 +90,7 @@ def test_a_keyboard_interrupt_is_told_as_in_execnet(one):
 
 
 def test_many_run_at_once(one):
-    channels = [one.execute("channel.send(channel.receive())") for _ in range(2)]
+    channels = [one.execute("channel.send(channel.receive())") for _ in range(20)]
     for number, channel in reversed(list(enumerate(channels))):
         channel.send(number)
         assert channel.receive(DEADLINE) == number
