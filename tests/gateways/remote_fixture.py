@@ -1,6 +1,7 @@
 """A master of a few lines, for tests of what runs on the other side: the engine in Python, and start()."""
 
 import contextlib
+import os
 import threading
 import zlib
 from pathlib import Path
@@ -12,6 +13,7 @@ from brood.gateways.core import kinds, start
 from brood.gateways.core.engine import Engine
 
 PACKAGE = Path(start.__file__).parent
+SPEC = os.environ.get("BROOD_TEST_SPEC", "popen//engine=python")
 
 
 class Remote:
@@ -58,7 +60,7 @@ class Master:
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
-    def start(self, spec="popen//engine=python", timeout=DEADLINE, **greet):
+    def start(self, spec=SPEC, timeout=DEADLINE, **greet):
         number = len(self.remotes) + 1
         child = start.start(spec, {"context": number, "ancestors": [0], "id": f"gw{number - 1}", "level": 30, **greet}, timeout)
         self.engine.add_link(number, child.reader, child.writer, ahead=child.ahead)

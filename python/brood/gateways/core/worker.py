@@ -6,7 +6,7 @@ task, and ends the others. Nothing that is not needed by every remote is importe
 import os
 import struct
 import sys
-from _signal import SIGINT, default_int_handler, signal
+from _signal import SIGINT, SIGKILL, default_int_handler, signal
 from _thread import get_ident
 
 from . import greeting, logs, modules
@@ -183,6 +183,8 @@ class Worker:
         finally:
             if ordered:
                 self._dismiss_guard()
+            elif self.told is None and os.getpgrp() == os.getpid():
+                os.killpg(0, SIGKILL)  # with what was started here
             os._exit(0 if ordered else 1)
 
     def _dismiss_guard(self):
