@@ -37,7 +37,8 @@ file(GLOB tool_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/main/tool_*.c
 target_sources(brood_tool PRIVATE ${tool_sources})
 
 brood_program(brood_module brood_module.cc lib/brood MODULE NAME _brood.abi3
-  LINK brood_flags_module brood_zygote_module brood_worker_module brood_python)
+  LINK brood_flags_module brood_pygateway_module brood_zygote_module brood_worker_module
+    brood_python)
 set_target_properties(brood_module PROPERTIES PREFIX "")
 
 file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/bin)

@@ -6,7 +6,7 @@ set -euo pipefail
 declare -A packages
 packages[runtime]="python3"
 packages[build]="g++ make cmake ninja-build ccache dpkg-dev file python3-dev libboost-dev
-  libxxhash-dev libssl-dev libcli11-dev libfmt-dev libspdlog-dev libtomlplusplus-dev nlohmann-json3-dev
+  libxxhash-dev libssl-dev libmsgpack-cxx-dev libcli11-dev libfmt-dev libspdlog-dev libtomlplusplus-dev nlohmann-json3-dev
   libedit-dev pkg-config"
 packages[demo]="python3-pandas python3-matplotlib libopenblas0-pthread"
 packages[test]="git clang clang-format clang-tidy libclang-rt-14-dev libgtest-dev libbenchmark-dev

@@ -1,6 +1,8 @@
-// _brood: the extension module that turns a plain interpreter into a zygote. Limited API: one file
+// _brood: the extension module that turns a plain interpreter into a zygote, and has the engine of
+// gateways. Limited API: one file
 // serves CPython 3.9 and later. Loaded by the daemon's bootstrap from its own path; nothing is
 // installed into the user's environment.
+#include "pygateway/objects.h"
 #include "worker/py.h"
 #include "zygote/image.h"
 #include "zygote/zygote.h"
@@ -30,7 +32,7 @@ PyMethodDef methods[] = {{"make_image", make_image, METH_NOARGS,
 
 PyModuleDef module = {PyModuleDef_HEAD_INIT,
                       "_brood",
-                      "brood's zygote.",
+                      "brood's zygote, and the engine of its gateways.",
                       -1,
                       methods,
                       nullptr,
@@ -41,5 +43,7 @@ PyModuleDef module = {PyModuleDef_HEAD_INIT,
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) PyObject* PyInit__brood() {
-  return PyModule_Create(&module);
+  PyObject* made = PyModule_Create(&module);
+  if (made != nullptr && !brood::pygateway::add_classes(made)) Py_CLEAR(made);
+  return made;
 }

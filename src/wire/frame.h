@@ -64,6 +64,26 @@ enum class FrameType : uint16_t {
   kRequest = 66,  // client: a method and its members
   kAnswer = 67,   // server: once for each request; request 0: the connection ends
   kEvent = 68,    // server: what happened in a joined session
+  // contexts of gateways, on a link; payloads begin with a head (gateway/message.h)
+  kGreet = 80,
+  kExec = 81,
+  kCall = 82,
+  kItem = 83,
+  kPart = 84,
+  kReturn = 85,
+  kClose = 86,
+  kEnd = 87,
+  kCredit = 88,
+  kModule = 89,
+  kLog = 90,
+  kStatus = 91,
+  kStart = 92,
+  kOpen = 93,
+  kRoute = 94,
+  kGone = 95,
+  kShutdown = 96,
+  kBye = 97,
+  kPing = 98,
 };
 
 struct FrameHeader {

@@ -6,7 +6,7 @@ import os
 
 MAX_LINE = 8 << 10  # bytes of a record; longer lines are cut into several
 LEVEL = 20  # logging.INFO
-_READ = 64 << 10
+_READ = 8 << 10  # bytes at once: fewer lines than may wait
 _PIPE = 1 << 20  # bytes that a pipe has at most
 _ENOUGH = 1 << 20  # bytes that wait on the link: nothing more is read
 
@@ -72,4 +72,4 @@ class Capture:
     def _post(self, line):
         for start in range(0, len(line) or 1, MAX_LINE):
             text = line[start : start + MAX_LINE].decode("utf-8", "replace")
-            self._engine.log([self._name, LEVEL, text])
+            self._engine.log((self._name, LEVEL, text))

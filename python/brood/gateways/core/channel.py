@@ -31,7 +31,7 @@ class End:
         self.handle = None  # a Handle
         self.callback = None
         self.endmarker = NO_ENDMARKER
-        self.items = deque()  # (arrived with it, bytes or (value,) or an exception)
+        self.items = deque()  # (arrived with it, bytes-like or (value,) or LoadError)
         self.receivers, self.closers, self.senders = Waiters(), Waiters(), Waiters()
         self.arrived = self.granted = 0  # bytes of items, and ITEM_COST for each: received; of them taken, as the other side was told
         self.sent = self.credited = 0  # the same in the other direction
@@ -56,22 +56,26 @@ class End:
         return self.sent - self.credited < self.engine.window or self.is_ended
 
     def take(self):
-        """(True, the next item), (False, None) if there is none. Raises what an item is that cannot be given."""
+        """(True, the next item), (False, None) if there is none. LoadError: it is none, and the channel was closed."""
         try:
-            arrived, data = self.items.popleft()
+            entry = self.items.popleft()
         except IndexError:
             return False, None
-        if arrived - self.granted >= self.engine.quarter:
-            self.engine.grant(self, arrived)
-        if type(data) is bytes:
-            try:
-                return True, loads(data, self.found)
-            except LoadError as error:
-                self.engine.fail(self, error)
-                raise
-        if type(data) is tuple:
-            return True, data[0]
-        raise data
+        try:
+            arrived, data = entry
+            if arrived - self.granted >= self.engine.quarter:
+                self.engine.grant(self, arrived)
+            if type(data) is tuple:
+                return True, data[0]
+            if isinstance(data, LoadError):
+                raise data
+            return True, loads(data, self.found)
+        except LoadError as error:
+            self.engine.fail(self, error)
+            raise
+        except BaseException:  # a signal's: nobody has received it
+            self.items.appendleft(entry)
+            raise
 
     def found(self, context, number):
         """The object for a channel that was received."""
@@ -160,7 +164,9 @@ class Channel:
             if end.is_received and not end.items:
                 raise end.error_now() or EOFError("the channel has ended")
             end.engine.grant(end, end.arrived)
-            if not end.receivers.wait(end.is_readable, until.left()):
+            if end.engine.deferred:
+                end.engine.flush()
+            if not end.engine.wait(end.receivers, end.is_readable, until.left()):
                 raise TimeoutError("no item after %s seconds" % timeout)
 
     def __iter__(self):
@@ -191,7 +197,7 @@ class Channel:
         end = self._end
         until = Until(timeout)
         while not end.is_received:
-            if not end.closers.wait(lambda: end.is_received, until.left()):
+            if not end.engine.wait(end.closers, lambda: end.is_received, until.left()):
                 raise TimeoutError("the other side has not closed the channel after %s seconds" % timeout)
         error = end.error_now()
         if error is not None:

@@ -7,6 +7,7 @@ from .channel import End, error_map
 from .errors import LoadError, RemoteError
 from .kinds import CALL, CLOSE, EXEC, ITEM, ITEM_COST, MODULE, ROOT, SERVICE, START, STATUS, TASKS
 from .link import FULL, NotAFrame, make_frame
+from .loop import complain
 from .values import CHANNEL_MARK, dumps, loads
 from .waiting import monotonic
 
@@ -16,7 +17,7 @@ MAX_STRIKES = 3
 MAX_MODULES = 256  # requests of one context, unanswered
 TWO = struct.Struct("<II")
 _ONE = struct.Struct("<I")
-_COLLECTIONS = frozenset(bytes((code,)) for code in [*range(0x80, 0xA0), *range(0xC7, 0xCA), *range(0xD4, 0xD9), *range(0xDC, 0xE0)])
+_COLLECTIONS = frozenset((*range(0x80, 0xA0), *range(0xC7, 0xCA), *range(0xD4, 0xD9), *range(0xDC, 0xE0)))
 
 
 class Dispatch:
@@ -53,30 +54,31 @@ class Dispatch:
             return self._ended(link, "cannot be read: %s" % error.strerror)
         if not data:
             return self._ended(link, "has ended")
-        return self.take(link, data)
+        try:
+            return self.take(link, data)
+        except Exception:  # memory, or a mistake of ours: what comes next would be misunderstood
+            complain()
+            return self._ended(link, "was cut after an error here")
 
     def take(self, link, data):
         """The same with bytes that were read."""
         if link.heartbeat:
             link.heard = monotonic()
-        onward = set()  # links that were given frames
         try:
             for kind, to, source, number, data, at, stop in link.frames(data):
                 if source != link.peer and not self._may_speak(link, source) or kind not in self._handlers and kind != ITEM:
                     self._strike(link)
                 elif to != self._context:
-                    self._forward(link, kind, to, source, number, data[at:stop], onward)
+                    self._forward(link, kind, to, source, number, bytes(data[at:stop]))
                 elif kind == ITEM:
-                    self._item(source, number, data[at + 20 : stop])
+                    self._item(source, number, data[at + 20 : stop] if type(data) is bytes else memoryview(data)[at + 20 : stop])
                 else:
                     with self._engine.lock:
-                        self._handlers[kind](link, source, number, data[at + 20 : stop])
+                        self._handlers[kind](link, source, number, bytes(data[at + 20 : stop]))
                 if link.closed:
                     return False
         except NotAFrame as error:
             return self._ended(link, str(error))
-        for out in onward:
-            self._engine.write_on(out)
         return True
 
     def _ended(self, link, why):
@@ -96,7 +98,7 @@ class Dispatch:
         if link.strikes >= MAX_STRIKES:
             self._ended(link, "was cut: %d frames came from there that are not allowed" % link.strikes)
 
-    def _forward(self, link, kind, to, source, number, frame, onward):
+    def _forward(self, link, kind, to, source, number, frame):
         engine = self._engine
         out = engine.routes.get(to)
         if out is None and not link.is_parent:
@@ -109,11 +111,8 @@ class Dispatch:
                 self._refuse(link, to, source, number, "GatewayLost", engine.why_lost(to))
         else:
             with engine.lock:
-                if out.closed:
-                    return
-                out.queue.append(frame)
-                out.queued += len(frame)
-            onward.add(out)
+                if not out.closed:
+                    engine.deliver(out, None, frame)
             if out.queued > FULL and not link.is_parent:
                 engine.pause(link, out)
 
@@ -141,8 +140,8 @@ class Dispatch:
                 engine.remove(end)
             return
         if end.partial is not None:
-            body = bytes(end.partial + body)
-            end.partial = None
+            end.partial += body
+            body, end.partial = end.partial, None
         if end.arrived - end.granted >= engine.window:
             return self._fail(end, "more came than the window allows")
         if len(body) > engine.item:
@@ -151,7 +150,7 @@ class Dispatch:
 
     def _put(self, end, body):
         end.arrived += len(body) + ITEM_COST
-        if body[:1] in _COLLECTIONS and CHANNEL_MARK in body:  # those channels exist from now on: what is sent on them may come next
+        if len(body) > 8 and body[0] in _COLLECTIONS and CHANNEL_MARK in bytes(body):  # those channels exist from now on: what is sent on them may come next
             body = self._decoded(end.peer, body)
         end.items.append((end.arrived, body))
         if end.callback is not None:
@@ -283,7 +282,7 @@ class Dispatch:
         if type(seconds) not in (int, float):
             self._engine.dropped += 1
             return
-        self._engine.watch(max(0.0, min(seconds, kinds.LEAVE_WITHIN)))
+        self._engine.watch(seconds if 0 <= seconds < kinds.LEAVE_WITHIN else kinds.LEAVE_WITHIN)
         self._engine.queues[SERVICE].put((kinds.SHUTDOWN, source, (seconds,), None))
 
     # --- the tree ---------------------------------------------------------------------------------------------------

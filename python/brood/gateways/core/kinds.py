@@ -19,3 +19,12 @@ MAX_CALLS = 16384  # of one caller to one context, unanswered
 MAX_LOGS = 10000  # waiting records
 LEAVE_WITHIN = 4.0  # seconds after the link to the parent ended
 DEADLINE_GRACE = 0.5  # seconds between DeadlineExceeded and the end of the process
+
+
+class End:
+    """One end of a channel between two other contexts: can only be sent to context `home`, where it arrives as a channel to `context`."""
+
+    def __init__(self, context, number, home):
+        self.context = context
+        self.number = number
+        self.home = home

@@ -10,7 +10,9 @@ from .waiting import Waiters
 
 FRAME = struct.Struct("<IHHIII")  # length, type, version; to, from, channel
 HEAD = 12  # bytes of a frame's payload before its body
-READ = 256 << 10  # bytes taken at once
+READ = 64 << 10  # bytes taken at once
+READ_INTO = 256 << 10  # bytes of a frame that is read without a copy
+INCOMPLETE = b"incomplete"  # what read() gives in the middle of such a frame
 FULL = 32 << 20  # bytes that wait to be written: who can wait, waits
 LOW = 512 << 10  # and goes on
 VERSION = 1
@@ -64,6 +66,9 @@ class Link:
         self.closed = False  # nothing is read or written any more
         self.broken = ""  # why it cannot be written to; what it has sent is still read
         self.waits = False  # for being writable: the engine's thread goes on then
+        self.busy = False  # somebody is changing what follows
+        self.late = deque()  # (End or None, frame) that came while it was busy
+        self.wrote = 0.0  # when the last frame was queued
         self.strikes = 0
         self.queued = 0  # bytes of the frames in _out
         self.logs = 0  # frames of LOG among them
@@ -73,14 +78,14 @@ class Link:
         self.senders = Waiters()  # threads that wait because it is full
         self.resumes = []  # what is to be called in the engine's thread when it is no longer
         self._out = (b"", [], [])
+        self._buffer = None  # for a long frame
         self._chunks, self._have, self._need = [], 0, FRAME.size  # what was read of an incomplete frame
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
-    @property
-    def queue(self):
-        """The frames to be sent next; append and call write(). Another list after each write()."""
-        return self._out[2]
+    def queue_of(self, end):
+        """Where the next frame of that channel belongs; another list after each write()."""
+        return self._out[2] if end is None or end.bulk is None else end.bulk.then
 
     def pending(self):
         """Bytes that wait to be written, without those of bulk."""
@@ -118,7 +123,7 @@ class Link:
                 self._out = b"", [], []
                 return True
             bulk = self.bulk[0]
-            self.queue.extend(bulk.next())
+            self._out[2].extend(bulk.next())
             if bulk.left:
                 self.bulk.rotate(-1)
             else:
@@ -135,7 +140,7 @@ class Link:
                 frame.then = list(rest)
                 self.bulk.append(frame)
             else:
-                self.queue.append(frame)
+                self._out[2].append(frame)
 
     def give_up(self, bulk):
         """Nobody wants the rest of it."""
@@ -146,26 +151,43 @@ class Link:
 
     def read(self):
         """Bytes from the other side, empty at its end. BlockingIOError, OSError."""
+        if self._need >= READ_INTO:
+            return self._read_into()
         data = os.read(self.reader, READ)
         self.bytes_in += len(data)
         return data
 
+    def _read_into(self):
+        """The rest of a long frame, to where it belongs."""
+        if self._buffer is None:
+            self._buffer = bytearray(self._need)
+            self._buffer[: self._have] = b"".join(self._chunks)
+            self._chunks = []
+        size = os.readv(self.reader, (memoryview(self._buffer)[self._have :],))
+        self.bytes_in += size
+        self._have += size
+        if self._have < self._need:
+            return INCOMPLETE if size else b""
+        data, self._buffer = self._buffer, None
+        self._have, self._need = 0, FRAME.size
+        return data
+
     def frames(self, data):
         """The frames that are complete with `data`: (kind, to, from, channel, bytes, where it begins, where it ends). NotAFrame."""
-        self._chunks.append(data)
-        self._have += len(data)
-        if self._have < self._need:
-            if self._have >= 8 and self._need == FRAME.size:
-                _check(*_START.unpack_from(b"".join(self._chunks)))
+        if data is INCOMPLETE:
             return
-        if len(self._chunks) > 1:
+        if self._chunks:
+            self._chunks.append(data)
+            self._have += len(data)
+            if self._have < self._need and self._need > FRAME.size:
+                return
             data = b"".join(self._chunks)
-        at, end, size, unpack = 0, self._have, FRAME.size, FRAME.unpack_from
+        at, end, size, unpack = 0, len(data), FRAME.size, FRAME.unpack_from
         need = size
         while end - at >= size:
             length, kind, version, to, source, channel = unpack(data, at)
             if length > MAX_FRAME or length < HEAD or version != VERSION:
-                _check(length, kind, version)
+                _check(length, version)
             stop = at + 8 + length
             if stop > end:
                 need = stop - at
@@ -173,12 +195,13 @@ class Link:
             yield kind, to, source, channel, data, at, stop
             at = stop
         if 8 <= end - at < size:
-            _check(*_START.unpack_from(data, at))
+            length, _, version = _START.unpack_from(data, at)
+            _check(length, version)
         self._chunks = [data[at:]] if at < end else []
         self._have, self._need = end - at, need
 
 
-def _check(length, kind, version):
+def _check(length, version):
     if version != VERSION:
         raise NotAFrame("sent a frame of version %d, expected %d" % (version, VERSION))
     if length > MAX_FRAME:

@@ -1,9 +1,10 @@
 """The engine's thread: waits for descriptors and the clock."""
 
 import os
-import selectors
+import select
 import sys
 import threading
+from _thread import get_ident
 from collections import deque
 from time import monotonic
 
@@ -13,7 +14,9 @@ class Loop:
     everything else for the loop's own thread."""
 
     def __init__(self):
-        self._selector = selectors.DefaultSelector()
+        self._poll = select.epoll() if hasattr(select, "epoll") else select.poll()
+        self._unit = 1 if hasattr(select, "epoll") else 1000  # of its time-outs in a second
+        self._functions = {}  # descriptor -> what to call
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._woken, False)
         os.set_blocking(self._waker, False)
@@ -21,7 +24,7 @@ class Loop:
         self._waking = threading.RLock()  # a finaliser may run inside of wake()
         self._timers = {}  # function -> when to call it
         self._is_stopped = False
-        self._selector.register(self._woken, selectors.EVENT_READ, self._empty_pipe)
+        self.on_readable(self._woken, self._empty_pipe)
         self._thread = threading.Thread(target=self._run, name="brood-engine", daemon=True)
 
     def start(self):
@@ -41,7 +44,7 @@ class Loop:
                     pass
 
     def is_current(self):
-        return threading.current_thread() is self._thread
+        return get_ident() == self._thread.ident
 
     def stop(self):
         """Any thread. Returns when the thread has ended, unless it is the caller."""
@@ -59,18 +62,20 @@ class Loop:
 
     def on_readable(self, descriptor, function):
         """Until on_readable(descriptor, None)."""
-        self._watch(descriptor, selectors.EVENT_READ, function)
+        self._watch(descriptor, select.POLLIN, function)
 
     def on_writable(self, descriptor, function):
-        self._watch(descriptor, selectors.EVENT_WRITE, function)
+        self._watch(descriptor, select.POLLOUT, function)
 
     def _watch(self, descriptor, events, function):
-        is_known = descriptor in self._selector.get_map()
+        """A descriptor is watched for one thing only."""
         if function is None:
-            if is_known:
-                self._selector.unregister(descriptor)
-        elif not is_known:
-            self._selector.register(descriptor, events, function)
+            if self._functions.pop(descriptor, None) is not None:
+                self._poll.unregister(descriptor)
+        else:
+            if descriptor not in self._functions:
+                self._poll.register(descriptor, events)
+            self._functions[descriptor] = function
 
     def at(self, moment, function):
         """Calls it once, at that moment of the monotonic clock; None: not at all."""
@@ -80,26 +85,34 @@ class Loop:
             self._timers[function] = moment
 
     def _run(self):
-        select = self._selector.select
-        calls = self._calls
+        poll, functions, calls = self._poll.poll, self._functions, self._calls
         while not self._is_stopped:
-            for key, _ in select(self._until_timer()):
-                key.data()
+            for descriptor, _ in poll(self._until_timer()):
+                function = functions.get(descriptor)
+                if function is not None:
+                    self._do(function)
             while calls:
-                calls.popleft()()
+                self._do(calls.popleft())
             if self._timers:
                 self._run_timers()
 
     def _until_timer(self):
         if self._calls:
             return 0
-        return max(0, min(self._timers.values()) - monotonic()) if self._timers else None
+        return max(0, min(self._timers.values()) - monotonic()) * self._unit if self._timers else -1
 
     def _run_timers(self):
         now = monotonic()
         for function in [function for function, moment in self._timers.items() if moment <= now]:
             del self._timers[function]
-            function()
+            self._do(function)
+
+    def _do(self, function):
+        if not self._is_stopped:
+            try:
+                function()
+            except Exception:  # a mistake of ours must not end all links
+                complain()
 
     def _empty_pipe(self):
         try:
@@ -111,7 +124,8 @@ class Loop:
         with self._waking:
             if not self._is_stopped:
                 self._is_stopped = True
-                self._selector.close()
+                if hasattr(self._poll, "close"):
+                    self._poll.close()
                 os.close(self._woken)
                 os.close(self._waker)
 

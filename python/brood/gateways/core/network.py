@@ -10,6 +10,7 @@ from .kinds import GONE, SERVICE, TASKS
 from .link import LOW, Link, make_frame
 from .values import dumps
 
+_BURST = 5e-5  # seconds between two frames; what comes faster is written together
 _TIMES = 4  # heartbeats without one: the link is broken
 
 
@@ -19,15 +20,17 @@ class Network:
     # --- links ------------------------------------------------------------------------------------------------------
 
     def add_link(self, peer, reader, writer, ahead=b"", name="", heartbeat=0):
-        if writer == reader:
-            writer = os.dup(reader)
-        for descriptor in (reader, writer):
-            os.set_blocking(descriptor, False)
-            os.set_inheritable(descriptor, False)
         is_parent = bool(self.ancestors) and peer == self.ancestors[0]
-        link = Link(peer, is_parent, reader, writer, name or "context %d" % peer, heartbeat)
         with self.lock:
             self._check()
+            if peer == self.context or peer in self.links or peer in self.gone:
+                raise ValueError("there cannot be a link to context %d here" % peer)
+            if writer == reader:
+                writer = os.dup(reader)
+            for descriptor in (reader, writer):
+                os.set_blocking(descriptor, False)
+                os.set_inheritable(descriptor, False)
+            link = Link(peer, is_parent, reader, writer, name or "context %d" % peer, heartbeat)
             self.links[peer] = link
             if is_parent:
                 self.parent = link
@@ -118,9 +121,12 @@ class Network:
 
     def _release(self, link):
         with self.lock:
+            if link.reader < 0:
+                return
             for descriptor in (link.reader, link.writer):
                 self._loop.on_readable(descriptor, None)
                 os.close(descriptor)
+            link.reader = link.writer = -1
             self._bytes[0] += link.bytes_in
             self._bytes[1] += link.bytes_out
             resumes, link.resumes = link.resumes, []
@@ -149,7 +155,7 @@ class Network:
                     self._close_link(link)
                 else:
                     self.deliver(link, None, make_frame(GONE, link.peer, self.context, 0, body))
-        self.queues[SERVICE].put((GONE, source.peer if source is not None else self.context, ((list(contexts), why),), None))
+        self.queues[SERVICE].put((GONE, source.peer if source is not None else self.context, ([list(contexts), why],), None))
 
     def lose(self, context, why):
         with self.lock:
@@ -161,37 +167,72 @@ class Network:
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
-    def deliver(self, link, end, frame, counter="", value=0):
-        """With the lock. Queues the frame, sets that counter of the end, both or none of it, and writes what can be written."""
-        queue = link.queue if end is None or end.bulk is None else end.bulk.then
-        before = getattr(end, counter) if counter else 0
+    def deliver(self, link, behind, frame, end=None, counter="", amount=0):
+        """With the lock. Queues the frame, `behind` what that end still sends, and adds to a counter of an end, both or none of it;
+        writes what can be written."""
+        if link.busy:  # a handler of a signal, or a finaliser, in the middle of this
+            if end is not None:
+                setattr(end, counter, getattr(end, counter) + amount)
+            link.late.append((behind, frame))
+            return self._attend(link)
+        link.busy = True
+        queue = link.queue_of(behind)
+        before = getattr(end, counter) if end is not None else 0
         try:
-            if counter:
-                setattr(end, counter, value)
+            if end is not None:
+                setattr(end, counter, before + amount)
             queue.append(frame)
             link.queued += len(frame)
-            if not link.waits and (not link.write() or link.broken):
-                self._attend(link)
+            if not link.waits:
+                self._write_soon(link)
         except BaseException:
-            if counter and not (queue and queue[-1] is frame):
+            if end is not None and not (queue and queue[-1] is frame):
                 setattr(end, counter, before)
             self._attend(link)
             raise
+        finally:
+            link.busy = False
+
+    def _write_soon(self, link):
+        now = monotonic()
+        if now - link.wrote < _BURST:
+            self.deferred.add(link)
+            self._attend(link)
+        elif not link.write() or link.broken:
+            self._attend(link)
+        link.wrote = now
+
+    def flush(self):
+        """Writes what was left to the engine's thread; for a thread that has nothing to do now."""
+        with self.lock:
+            for link in list(self.deferred):
+                self.deferred.discard(link)
+                if not link.busy:
+                    link.busy = True
+                    try:
+                        link.write()
+                    finally:
+                        link.busy = False
 
     def _attend(self, link):
         link.waits = True
-        self._loop.call(functools.partial(self.write_on, link))
+        self._loop.call(functools.partial(self._write_on, link))
 
-    def write_on(self, link):
+    def _write_on(self, link):
         """In the engine's thread: writes what waits."""
         with self.lock:
+            self.deferred.discard(link)
             if link.closed:
                 return
+            link.busy = True
+            while link.late:
+                behind, frame = link.late.popleft()
+                link.queue_of(behind).append(frame)
             is_done = link.write_all()
-            link.waits = not is_done
+            link.busy, link.waits = False, not is_done
             if link.broken:
                 return self._read_rest(link)
-            self._loop.on_writable(link.writer, None if is_done else functools.partial(self.write_on, link))
+            self._loop.on_writable(link.writer, None if is_done else functools.partial(self._write_on, link))
             resumes = []
             if link.pending() <= LOW:
                 link.senders.wake_all()
@@ -215,8 +256,7 @@ class Network:
         if link.paused == 1:
             self._loop.on_readable(link.reader, None)
         full.resumes.append(functools.partial(self._resume, link))
-        if not full.waits:
-            self.write_on(full)
+        self._attend(full)
 
     def _resume(self, link):
         link.paused -= 1
@@ -227,7 +267,7 @@ class Network:
         """In the engine's thread. If more waits for the parent, resume() is called when it is less again."""
         with self.lock:
             link = self.parent
-            if link is None or not link.waits or link.pending() < limit:
+            if link is None or not link.waits or link.pending() < limit and link.logs < limit // 1024:
                 return False
             link.resumes.append(resume)
             return True

@@ -59,11 +59,7 @@ class Requests:
             self._inside.add(token)
             while True:
                 while self._items:
-                    try:
-                        item = self._items.popleft()
-                    except IndexError:
-                        break
-                    found = present(item)
+                    found = self._take_one(present)
                     if found is not None:
                         return found
                 if self.is_ended or not self._waiters.wait(self._is_ready, until.left()):
@@ -72,6 +68,17 @@ class Requests:
             self._inside.discard(token)
             if self._items:
                 self.check()
+
+    def _take_one(self, present):
+        try:
+            item = self._items.popleft()
+        except IndexError:
+            return None
+        try:
+            return present(item)
+        except BaseException:  # a signal's: nobody was given it
+            self._items.appendleft(item)
+            raise
 
     def _is_ready(self):
         return bool(self._items) or self.is_ended

@@ -38,6 +38,9 @@ def dumps(value, channel=None):
 
     Raises DumpError, which names the type and the place of what cannot be sent.
     """
+    if type(value) is bytes and len(value) >= 0x10000:  # without another copy
+        _check_size(len(value))
+        return _I(0xC6, len(value)) + value
     out = bytearray()
     try:
         _PACK.get(type(value), _pack_other)(out, value, MAX_LEVELS, channel)
@@ -285,6 +288,8 @@ def loads(data, channel=None):
     Raises LoadError (and what `channel` raises). Without `channel` a channel is a LoadError.
     """
     if type(data) is not bytes:
+        if len(data) > 5 and data[0] == 0xC6 and _U32.unpack_from(data, 1)[0] == len(data) - 5:  # without another copy
+            return bytes(data[5:])
         data = bytes(data)
     size = len(data)
     if size == 0:

@@ -1,0 +1,63 @@
+"""Engine and Channel of brood's extension module, or None where it cannot be loaded."""
+
+import os
+import sys
+
+from . import errors, kinds
+
+NO_ENDMARKER = object()  # of Channel.setcallback
+
+
+def _load():
+    found = sys.modules.get("_brood")
+    if found is not None:
+        return found
+    place = os.path.realpath(__file__)
+    for _ in range(4):  # PREFIX/lib/brood/python/brood/gateways/core/native.py
+        place = os.path.dirname(place)
+    for folder in (os.environ.get("BROOD_LIB"), os.path.dirname(place), os.path.join(os.path.dirname(place), "build", "lib", "brood")):
+        path = folder and os.path.join(folder, "_brood.abi3.so")
+        if path and os.path.exists(path):
+            break
+    else:
+        return None
+    from importlib.machinery import ExtensionFileLoader, ModuleSpec
+    loader = ExtensionFileLoader("_brood", path)
+    module = loader.create_module(ModuleSpec("_brood", loader, origin=path))
+    loader.exec_module(module)
+    sys.modules["_brood"] = module
+    return module
+
+
+def _bound():
+    if sys.implementation.name != "cpython" or sys.version_info < (3, 9):
+        return None
+    try:
+        module = _load()
+    except ImportError:
+        return None
+    if module is not None and hasattr(module, "Engine"):
+        module.bind(errors.RemoteError, errors.TimeoutError, errors.DumpError, errors.LoadError, errors.GatewayLost, kinds.End,
+                    NO_ENDMARKER)
+        return module
+    return None
+
+
+module = _bound()
+Engine = Channel = None
+
+if module is not None:
+    import weakref
+
+    Channel = module.Channel
+    _engines = weakref.WeakSet()
+
+    class Engine(module.Engine):
+        def __init__(self, *_, **__):
+            _engines.add(self)
+
+    def _after_fork_in_child():
+        for engine in list(_engines):
+            engine.after_fork_in_child()
+
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,311 @@
+// Engine: one context's channels, and the router for what is behind it. docs/protocol.md,
+// section 7.
+//
+// A process has one engine for each tree that it is part of. Any thread may call any method. There
+// is one lock; no user code runs under it and nothing that waits is done under it, so a caller may
+// hold another lock (Python's GIL) around every method but those that say that they wait.
+//
+// Who reads a link? A thread that waits for an item reads the link itself, as long as it waits
+// (leader and followers: D. Schmidt et al., "Leader/Followers", 2000), so that an answer costs no
+// hand-over between threads. The broker, the engine's one thread, reads the links that nobody waits
+// on; a leader's link goes back to it when nobody led for a millisecond. Who writes? The sender, if
+// nothing was written for a while; what follows soon after is collected, and written by the next
+// who waits, by who fills kFlushBytes, or by the broker after kFlushDelay.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "gateway/capture.h"
+#include "gateway/channel_state.h"
+#include "gateway/link.h"
+#include "gateway/waiting.h"
+
+namespace brood::gateway {
+
+inline constexpr size_t kFlushBytes = 32 << 10;
+inline constexpr int64_t kQuiet = 30'000;        // ns without a write after which one goes at once
+inline constexpr int64_t kFlushDelay = 100'000;  // ns
+inline constexpr int64_t kLinger = 1'000'000;    // ns
+inline constexpr int64_t kStalled = 2'000'000;   // ns that calls wait for a thread that is busy
+inline constexpr int64_t kLeaveWithin = 4 * kSecond;
+
+enum class Queue { kTasks, kService, kCallbacks };
+inline constexpr int kQueues = 3;
+inline constexpr uint32_t kNobody = 0xFFFFFFFF;  // no context
+
+// A request for this context, or what it should know.
+struct Arrival {
+  FrameType type = FrameType::kPing;
+  uint32_t peer = 0;
+  ChannelPtr channel;  // to answer on; for kCallbacks the channel that has something due:
+                       // kItem: take_due(), kEnd: it can be received from, kCredit: sent to
+  Payload body;
+};
+
+enum class Wait {
+  kDone,
+  kTimeout,
+  kInterrupted,  // a signal came: call again after looking at it
+  kEnded,        // the channel, or the engine, has ended
+};
+
+struct EngineStats {
+  size_t channels = 0, calls = 0, queued = 0;
+  uint64_t dropped = 0, lost_logs = 0, bytes_in = 0, bytes_out = 0;
+};
+
+// A link to a neighbour, as the engine keeps it.
+class Link {
+ public:
+  Link(uint32_t own_context, uint32_t the_peer, std::string the_name, Fd in_fd, Fd out_fd);
+  int in() const { return in_.get(); }
+  int out() const { return out_ ? out_.get() : in_.get(); }
+
+  const uint32_t peer;
+  const std::string name;
+  const bool is_socket;
+  LinkReader reader;
+  LinkWriter writer;
+  enum class Reading { kBroker, kLeader, kLingering } reading = Reading::kBroker;
+  bool broker_reads = false;  // right now, without the lock
+  bool writing = false;       // somebody is in writer.write()
+  bool wants_write = false;   // the kernel takes no more: the broker waits until it does
+  bool dead = false;
+  bool dirty = false;    // in the engine's list
+  bool leaving = false;  // BYE came
+  uint64_t led = 0;      // how often somebody led; the broker compares
+  uint64_t led_before = 0;
+  int64_t last_write = 0;  // ns
+  int64_t heartbeat = 0;   // ns between PINGs; 0: none
+  int64_t next_ping = 0;   // ns
+  int faults = 0;          // frames that no race explains
+
+ private:
+  Fd in_, out_;  // out_ is empty if the stream is one descriptor
+};
+
+// Held by shared_ptr: a thread that spawn() has started keeps it.
+class Engine : public std::enable_shared_from_this<Engine> {
+ public:
+  struct Options {
+    uint32_t context = 0;
+    std::vector<uint32_t> ancestors;  // parent first; the root has none
+    std::string name = "master";
+    Limits limits;
+    int64_t heartbeat = 0;  // ns; nothing heard from the parent for four times that: it is lost
+    // Called in a new thread when something waits in a queue and nobody waits for it.
+    std::function<void(Queue)> spawn;
+    // Called by threads that wait, for an item that is one long bytes.
+    LinkReader::Allocate allocate;
+  };
+  explicit Engine(Options options);
+  ~Engine();  // stop()
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  uint32_t context() const { return context_; }
+  const std::vector<uint32_t>& ancestors() const { return ancestors_; }
+  const Limits& limits() const { return limits_; }
+
+  // --- links and routes ---
+  // The mark and GREET were exchanged; `ahead` is what was read beyond. `out` is empty if the
+  // stream is one descriptor. Fails if the engine has stopped or has that link.
+  // `heartbeat`, ns: so often a PING goes there; 0: never.
+  Result<void> add_link(uint32_t peer, std::string name, Fd in, Fd out, std::string_view ahead,
+                        int64_t heartbeat = 0);
+  void add_route(uint32_t context, uint32_t via);
+  // A child, or what is behind one, is gone.
+  void lose(uint32_t context, const std::string& why);
+
+  // --- channels ---
+  ChannelPtr open(uint32_t peer);
+  // One that was announced, or is open; null: neither.
+  ChannelPtr adopt(uint32_t peer, uint32_t number);
+  // Before it is sent as a value: OPEN, if its other end does not know of it yet.
+  void announce(ChannelState& channel);
+  // Opens a channel with that frame. kEnded: the context is gone, `channel->lost` says why.
+  Wait request(uint32_t peer, FrameType type, std::string_view body, ChannelPtr& channel,
+               int64_t deadline);
+  // A frame without a channel, or with the channel's number for OPEN's like. Dropped when nobody is
+  // there.
+  void post(uint32_t peer, FrameType type, std::string_view body);
+  // Waits while the window is full. kEnded: nothing was sent.
+  // The item is `prefix` and `rest`; a long rest is not copied. `deadline` 0: never waits.
+  Wait send(ChannelState& channel, std::string_view prefix, const Payload& rest, int64_t deadline);
+  // kEnded: no item is left and none will come; then take_end() says why.
+  Wait receive(ChannelState& channel, Payload& item, int64_t deadline);
+  bool try_receive(ChannelState& channel, Payload& item);
+  // Until the other side has closed or ended; `delivered`: and the callback had all of it.
+  Wait wait_closed(ChannelState& channel, bool delivered, int64_t deadline);
+  void end(ChannelState& channel);
+  // CLOSE; an empty error is none.
+  void close(ChannelState& channel, std::string_view error = {});
+  // RETURN, which closes. False: it is closed already.
+  bool finish(ChannelState& channel, std::string_view value);
+  void set_callback(ChannelState& channel);
+  // Once, in the queue of callbacks: receive(), or send(), would not wait.
+  void notify_when(ChannelState& channel, bool writable);
+  // Nobody refers to it any more.
+  void release(ChannelState& channel);
+  bool is_closed(const ChannelState& channel);
+  std::string lost(const ChannelState& channel);  // why nobody is there any more; else empty
+  struct Ended {
+    std::optional<std::string> error;  // told once
+    std::string lost;
+  };
+  Ended take_end(ChannelState& channel);
+
+  // --- queues ---
+  // kEnded: the engine has stopped. `leads`: the thread may read the parent's link itself.
+  Wait next(Queue queue, Arrival& request, int64_t deadline, bool leads);
+  // The next item of a channel whose callback is due; false: none is left, and `ended` says whether
+  // the channel has come to its end.
+  bool take_due(ChannelState& channel, Payload& item, bool& ended);
+  // The callback has returned from the last call, with the end marker or before it.
+  void delivered(ChannelState& channel);
+
+  // --- process ---
+  void capture(Fd fd, std::string name);
+  uint64_t watch(int64_t ns);  // from now
+  void unwatch(uint64_t token);
+  // What was captured and sent until now is with the kernel; false: not in time.
+  bool drain(int64_t ns);
+  void stop();
+  // In a child of fork(): the engine is unusable, its descriptors are closed, its thread is not
+  // there.
+  void after_fork_in_child();
+  EngineStats stats();
+
+  // The one lock. Callers that keep state of their own in ChannelState::owner take it, too.
+  std::mutex& mutex() { return mutex_; }
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+  struct Inbox {
+    std::deque<Arrival> requests;
+    int waiting = 0;                // threads in next()
+    int threads = 0;                // that spawn() has started
+    int spawned = 0;                // of these, not yet in next()
+    bool leading = false;           // the main thread waits, and goes first
+    uint64_t taken = 0;             // requests, ever
+    uint64_t taken_before = 0;      // when check_due was set
+    int64_t check_due = INT64_MAX;  // ns; whether somebody takes calls
+  };
+
+  // --- engine.cc ---
+  ChannelPtr find(uint32_t peer, uint32_t number);
+  ChannelPtr create(uint32_t peer, uint32_t number);
+  ChannelPtr open_locked(uint32_t peer);
+  bool pop(Lock& lock, ChannelState& channel, Payload& item);
+  void close_locked(Lock& lock, ChannelState& channel, std::string_view error);
+  void closed(ChannelState& channel);
+  void callback_due(ChannelState& channel);
+  void readable(ChannelState& channel);
+  void push(Queue queue, Arrival request);
+  uint64_t watch_locked(int64_t ns);
+
+  // --- broker.cc: who waits, reads and writes ---
+  template <typename Ready>
+  Wait wait(Lock& lock, const void* what, uint32_t peer, int64_t deadline, Ready ready);
+  Wait sleep(Lock& lock, Waiter& waiter, const void* what, Link* wanted, bool leads,
+             int64_t deadline);
+  void wake(const void* what);
+  bool lead(Link& link);
+  void stop_leading(Link& link);
+  void read_link(Lock& lock, Link& link, const LinkReader::Allocate& allocate);
+  // Frames were appended to a link: they are written now, or soon.
+  void pushed(Lock& lock, Link& link);
+  void flush(Lock& lock, Link& link);
+  void flush_all(Lock& lock);
+  void fail(Link& link, const std::string& why);
+  void update_events(Link& link);
+  void arm(int64_t due);
+  bool wants_thread(Queue queue) const;
+  void provide_thread(Queue queue);
+  void check_stalled(int64_t now);
+  void spawn(Queue queue);
+  void run_spawned(Queue queue);
+  std::thread start_broker();
+  void run_broker();
+  void handle_event(Lock& lock, uint64_t tag, uint32_t events);
+  void handle_due();
+  void beat(int64_t now);
+  void read_capture(Capture& capture);
+  void pause_capture(const Capture& capture, bool pause);
+  void reap();
+
+  // --- router.cc: whose frame, for whom ---
+  Link* next_hop(uint32_t context);
+  uint32_t child_before(uint32_t context) const;  // context itself if it is no descendant
+  bool is_descendant(uint32_t context) const;
+  bool is_ancestor(uint32_t context) const;
+  void append(Link& link, FrameType type, const Head& head, std::string_view prefix,
+              Payload rest = {});
+  void send_value(const ChannelState& channel, Link& link, FrameType last, std::string_view prefix,
+                  const Payload& rest = {});
+  void route(Link& from, InFrame frame);
+  void deliver(Link& from, InFrame frame);
+  void deliver_to_channel(Link& from, InFrame& frame);
+  void deliver_item(Link& from, ChannelState& channel, InFrame& frame);
+  void deliver_request(Link& from, InFrame& frame);
+  void deliver_notice(Link& from, InFrame& frame);
+  void refuse(const Head& head, const char* why);
+  void end_with_error(ChannelState& channel, const char* why);
+  void fault(Link& link, const char* what);
+  void gone(const std::vector<uint32_t>& contexts, const std::string& why, const Link* except);
+  void neighbour_lost(Link& from, std::string_view body);
+  void parent_lost(const std::string& why);
+  void log_line(const std::string& name, std::string_view line);
+
+  const uint32_t context_;
+  const std::vector<uint32_t> ancestors_;
+  const std::string name_;
+  const Limits limits_;
+  const int64_t heartbeat_;
+  const std::function<void(Queue)> spawn_;
+  const LinkReader::Allocate allocate_;
+
+  std::mutex mutex_;
+  std::unordered_map<uint32_t, std::unique_ptr<Link>> links_;  // by neighbour
+  std::vector<std::unique_ptr<Link>> dead_links_;              // until nobody uses them any more
+  std::unordered_map<uint32_t, uint32_t> routes_;              // context -> child
+  std::unordered_map<uint32_t, std::string> gone_;             // contexts that were lost, and why
+  std::unordered_map<uint64_t, ChannelPtr> channels_;          // that are open
+  std::unordered_map<uint64_t, ChannelPtr> announced_;         // by OPEN, not adopted
+  std::unordered_map<uint32_t, uint32_t> last_number_;         // by peer
+  std::unordered_map<uint32_t, size_t> unanswered_;            // calls, by peer
+  std::unordered_map<uint32_t, size_t> modules_;               // MODULE requests, by peer
+  Inbox inboxes_[kQueues];
+  std::vector<Waiter*> waiters_;
+  std::map<uint64_t, int64_t> watches_;
+  std::list<std::unique_ptr<Capture>> captures_;
+  uint64_t last_watch_ = 0;
+  size_t waiting_logs_ = 0;
+  int64_t last_heard_ = 0;  // ns; from the parent
+  EngineStats stats_;
+  std::vector<Link*> dirty_;  // have something to write that nobody writes
+  bool captures_paused_ = false;
+  bool stopping_ = false;  // queues and channels are over
+  bool finished_ = false;  // the broker ends
+
+  Fd epoll_, timer_;
+  int64_t armed_ = INT64_MAX;  // when the timer fires, ns
+  std::thread thread_;
+};
+
+}  // namespace brood::gateway

@@ -1,0 +1,305 @@
+// The part of the engine that decides whose frame it is, and whether its sender may.
+#include <algorithm>
+
+#include "base/utf8.h"
+#include "brood/value.h"
+#include "gateway/engine.h"
+#include "gateway/packer.h"
+
+namespace brood::gateway {
+
+namespace {
+
+bool opens_channel(FrameType type) {
+  return type == FrameType::kExec || type == FrameType::kCall || type == FrameType::kModule ||
+         type == FrameType::kStatus || type == FrameType::kStart;
+}
+
+std::string error_value(std::string_view type, std::string_view text) {
+  return dump(Dict{{"type", type}, {"text", text}, {"traceback", ""}}).bytes;
+}
+
+}  // namespace
+
+// --- where to ------------------------------------------------------------------------------------
+
+uint32_t Engine::child_before(uint32_t context) const {
+  const auto via = routes_.find(context);
+  return via == routes_.end() ? context : via->second;
+}
+
+Link* Engine::next_hop(uint32_t context) {
+  if (gone_.contains(context)) return nullptr;
+  auto link = links_.find(child_before(context));
+  if (link == links_.end() && !ancestors_.empty()) link = links_.find(ancestors_.front());
+  return link == links_.end() ? nullptr : link->second.get();
+}
+
+bool Engine::is_ancestor(uint32_t context) const {
+  return std::find(ancestors_.begin(), ancestors_.end(), context) != ancestors_.end();
+}
+
+bool Engine::is_descendant(uint32_t context) const {
+  return links_.contains(child_before(context)) && !is_ancestor(context);
+}
+
+void Engine::append(Link& link, FrameType type, const Head& head, std::string_view prefix,
+                    Payload rest) {
+  link.writer.append(type, head, prefix, std::move(rest));
+  if (!link.dirty && !link.writing) {
+    link.dirty = true;
+    dirty_.push_back(&link);
+  }
+}
+
+// --- what came -----------------------------------------------------------------------------------
+
+void Engine::fault(Link& link, const char* what) {
+  ++stats_.dropped;
+  constexpr int kMostFaults = 3;
+  if (++link.faults >= kMostFaults) fail(link, std::string("it broke the protocol: ") + what);
+}
+
+void Engine::route(Link& from, InFrame frame) {
+  const bool from_child = ancestors_.empty() || from.peer != ancestors_.front();
+  if (from_child && child_before(frame.head.from) != from.peer)
+    return fault(from, "a frame in another context's name");
+  if (frame.head.to == context_) return deliver(from, std::move(frame));
+  Link* hop = next_hop(frame.head.to);
+  if (hop != nullptr && hop != &from)
+    return append(*hop, frame.type, frame.head, "", std::move(frame.body));
+  ++stats_.dropped;
+  if (opens_channel(frame.type)) {
+    const auto why = gone_.find(frame.head.to);
+    refuse(frame.head, why == gone_.end() ? "there is no such context" : why->second.c_str());
+  }
+}
+
+void Engine::refuse(const Head& head, const char* why) {
+  if (Link* back = next_hop(head.from))
+    append(*back, FrameType::kClose, {head.from, context_, head.channel},
+           error_value("GatewayLost", why));
+}
+
+void Engine::deliver(Link& from, InFrame frame) {
+  switch (frame.type) {
+    case FrameType::kItem:
+    case FrameType::kPart:
+    case FrameType::kReturn:
+    case FrameType::kClose:
+    case FrameType::kEnd:
+    case FrameType::kCredit: return deliver_to_channel(from, frame);
+    case FrameType::kExec:
+    case FrameType::kCall:
+    case FrameType::kStatus:
+    case FrameType::kStart:
+    case FrameType::kModule: return deliver_request(from, frame);
+    case FrameType::kLog:
+    case FrameType::kOpen:
+    case FrameType::kRoute:
+    case FrameType::kGone:
+    case FrameType::kShutdown:
+    case FrameType::kBye:
+    case FrameType::kPing: return deliver_notice(from, frame);
+    default: return fault(from, "a frame of unknown type");
+  }
+}
+
+void Engine::end_with_error(ChannelState& channel, const char* why) {
+  if (Link* back = next_hop(channel.peer))
+    append(*back, FrameType::kClose, {channel.peer, context_, channel.number},
+           error_value("ProtocolError", why));
+  channel.error = error_value("ProtocolError", why);
+  closed(channel);
+}
+
+void Engine::deliver_item(Link&, ChannelState& channel, InFrame& frame) {
+  if (channel.ended_there || channel.uncredited >= limits_.window)
+    return end_with_error(channel, "more was sent than the window allows");
+  if (channel.parts.size() + frame.body.size() > limits_.item)
+    return end_with_error(channel, "an item is longer than the limit");
+  if (frame.type == FrameType::kPart) {
+    channel.parts.append(frame.body.view());
+    return;
+  }
+  if (!channel.parts.empty()) {
+    if (frame.body.object() != nullptr) Packer(channel.parts).binary_head(frame.body.size());
+    channel.parts.append(frame.body.view());
+    frame.body = Payload(std::exchange(channel.parts, {}));
+  }
+  channel.uncredited += frame.body.size() + kItemCost;
+  channel.items.push_back(std::move(frame.body));
+  ++stats_.queued;
+  readable(channel);
+}
+
+void Engine::deliver_to_channel(Link& from, InFrame& frame) {
+  const ChannelPtr channel = find(frame.head.from, frame.head.channel);
+  if (channel == nullptr) {
+    ++stats_.dropped;
+    return;
+  }
+  switch (frame.type) {
+    case FrameType::kItem:
+    case FrameType::kPart: return deliver_item(from, *channel, frame);
+    case FrameType::kReturn: deliver_item(from, *channel, frame); return closed(*channel);
+    case FrameType::kClose:
+      if (frame.body.size() > 0 && !channel->error) channel->error = frame.body.view();
+      return closed(*channel);
+    case FrameType::kEnd: channel->ended_there = true; return readable(*channel);
+    case FrameType::kCredit: {
+      const size_t bytes = frame.body.size() == 4 ? get_u32(frame.body.view().data()) : 0;
+      const bool full = channel->outstanding >= limits_.window;
+      channel->outstanding -= std::min(bytes, channel->outstanding);
+      if (full) wake(channel.get());
+      if (full && std::exchange(channel->when_writable, false))
+        push(Queue::kCallbacks, {FrameType::kCredit, channel->peer, channel, {}});
+      return;
+    }
+    default: return;
+  }
+}
+
+void Engine::deliver_request(Link& from, InFrame& frame) {
+  const uint32_t peer = frame.head.from;
+  const bool may = frame.type == FrameType::kModule ? is_descendant(peer) : is_ancestor(peer);
+  if (!may || stopping_) {
+    ++stats_.dropped;
+    return;
+  }
+  // Of the two, who opens has the numbers of its parity.
+  if (frame.head.channel == 0 || (frame.head.channel % 2 == 0) != (peer < context_))
+    return fault(from, "a channel of the other's numbers");
+  if (find(peer, frame.head.channel) != nullptr) return fault(from, "a channel that is open");
+  size_t& modules = modules_[peer];
+  if (channels_.size() >= limits_.channels ||
+      (frame.type == FrameType::kModule && modules >= limits_.modules))
+    return refuse(frame.head, "too many requests wait");
+  ChannelPtr channel = create(peer, frame.head.channel);
+  channel->used = true;
+  if (frame.type == FrameType::kModule) ++modules;
+  const bool task = frame.type == FrameType::kExec || frame.type == FrameType::kCall;
+  push(task ? Queue::kTasks : Queue::kService,
+       {frame.type, peer, std::move(channel), std::move(frame.body)});
+}
+
+void Engine::deliver_notice(Link& from, InFrame& frame) {
+  const uint32_t peer = frame.head.from;
+  const std::string_view body = frame.body.view();
+  const auto number = [&](size_t at) { return get_u32(body.data() + at); };
+  switch (frame.type) {
+    case FrameType::kLog:
+      if (!is_descendant(peer)) break;
+      if (waiting_logs_ >= limits_.logs) {
+        ++stats_.lost_logs;
+        return;
+      }
+      ++waiting_logs_;
+      return push(Queue::kService, {frame.type, peer, nullptr, std::move(frame.body)});
+    case FrameType::kOpen: {
+      if (body.size() != 8) break;
+      const bool by_itself = number(0) == kSender;
+      if (!by_itself && (ancestors_.empty() || peer != ancestors_.back())) break;
+      const uint32_t other = by_itself ? peer : number(0);
+      if (find(other, number(4)) != nullptr || announced_.size() >= limits_.channels ||
+          channels_.size() >= limits_.channels)
+        break;
+      ChannelPtr channel = create(other, number(4));
+      channel->used = true;
+      announced_[uint64_t{other} << 32 | number(4)] = std::move(channel);
+      return;
+    }
+    case FrameType::kRoute:
+      if (body.size() != 8 || !is_ancestor(peer)) break;
+      if (!gone_.contains(number(0))) routes_[number(0)] = number(4);
+      return;
+    case FrameType::kGone: return neighbour_lost(from, body);
+    case FrameType::kShutdown: {
+      if (body.empty() || !is_ancestor(peer)) break;
+      const Loaded seconds = load(body);
+      const double most = seconds.value ? seconds.value->as_real().value_or(0) : 0;
+      watch_locked(std::min(static_cast<int64_t>(std::clamp(most, 0.0, 60.0) * 1e9), kLeaveWithin));
+      return push(Queue::kService, {frame.type, peer, nullptr, std::move(frame.body)});
+    }
+    case FrameType::kBye: from.leaving = true; return;
+    case FrameType::kPing: return;
+    default: break;
+  }
+  ++stats_.dropped;
+}
+
+// --- what is gone --------------------------------------------------------------------------------
+
+void Engine::neighbour_lost(Link& from, std::string_view body) {
+  const Loaded notice = load(body);
+  const List* parts = notice.value ? notice.value->as<List>() : nullptr;
+  const List* numbers =
+      parts != nullptr && parts->items.size() == 2 ? parts->items[0].as<List>() : nullptr;
+  const std::string* why = numbers != nullptr ? parts->items[1].as_text() : nullptr;
+  if (why == nullptr) return fault(from, "a GONE that is malformed");
+  const bool from_child = ancestors_.empty() || from.peer != ancestors_.front();
+  std::vector<uint32_t> contexts;
+  for (const Value& item : numbers->items) {
+    const auto context = static_cast<uint32_t>(item.as_integer().value_or(kNobody));
+    const bool behind = child_before(context) == from.peer && context != from.peer;
+    if (context != context_ && (from_child ? behind : !is_ancestor(context)))
+      contexts.push_back(context);
+  }
+  gone(contexts, *why, &from);
+}
+
+void Engine::gone(const std::vector<uint32_t>& contexts, const std::string& why,
+                  const Link* except) {
+  if (contexts.empty() || stopping_) return;
+  List numbers;
+  for (uint32_t context : contexts) {
+    routes_.erase(context);
+    gone_[context] = why;
+    numbers.items.emplace_back(context);
+    if (const auto calls = unanswered_.find(context); calls != unanswered_.end())
+      wake(&calls->second);
+  }
+  std::vector<ChannelPtr> orphans;
+  for (const auto& [key, channel] : channels_)
+    if (std::find(contexts.begin(), contexts.end(), channel->peer) != contexts.end())
+      orphans.push_back(channel);
+  for (const ChannelPtr& channel : orphans) {
+    channel->lost = why;
+    closed(*channel);
+  }
+  const std::string body = dump(List{std::move(numbers), why}).bytes;
+  for (auto& [peer, link] : links_)
+    if (link.get() != except) append(*link, FrameType::kGone, {peer, context_, 0}, body);
+  push(Queue::kService, {FrameType::kGone, contexts.front(), nullptr, Payload(body)});
+}
+
+void Engine::parent_lost(const std::string& why) {
+  watch_locked(kLeaveWithin);
+  std::vector<ChannelPtr> open;
+  for (const auto& [key, channel] : channels_)
+    open.push_back(channel);
+  for (const ChannelPtr& channel : open) {
+    channel->lost = why;
+    closed(*channel);
+  }
+  std::deque<Arrival>& tasks = inboxes_[static_cast<int>(Queue::kTasks)].requests;
+  stats_.queued -= tasks.size();
+  tasks.clear();
+  const std::string body = dump(List{List{ancestors_.front()}, why}).bytes;
+  push(Queue::kService, {FrameType::kGone, ancestors_.front(), nullptr, Payload(body)});
+  stopping_ = true;
+  for (Waiter* waiter : waiters_)
+    waiter->wake();
+}
+
+void Engine::log_line(const std::string& name, std::string_view line) {
+  Link* hop = ancestors_.empty() ? nullptr : next_hop(ancestors_.back());
+  if (hop == nullptr) return;
+  Utf8Stream utf8;
+  const std::string text = utf8.next(line) + utf8.flush();
+  constexpr int kInfo = 20;
+  append(*hop, FrameType::kLog, {ancestors_.back(), context_, 0},
+         dump(List{name, kInfo, text}).bytes);
+}
+
+}  // namespace brood::gateway
