@@ -5,7 +5,7 @@ import platform
 
 from brood import wire
 from brood.errors import AuthenticationError, Error, ProtocolError, from_answer
-from brood.scram import Scram, ScramError
+from brood.gateways.core.scram import Scram, ScramError
 
 MECHANISM = "SCRAM-SHA-256"
 

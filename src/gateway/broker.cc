@@ -364,7 +364,7 @@ void Engine::spawn(Queue queue) {
 }
 
 void Engine::run_spawned(Queue queue) {
-  spawn_(queue);
+  spawn_(*this, queue);
   const Lock lock(mutex_);
   --inboxes_[static_cast<int>(queue)].threads;
   if (wants_thread(queue)) spawn(queue);  // something came while it left

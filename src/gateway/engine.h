@@ -109,7 +109,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
     Limits limits;
     int64_t heartbeat = 0;  // ns; nothing heard from the parent for four times that: it is lost
     // Called in a new thread when something waits in a queue and nobody waits for it.
-    std::function<void(Queue)> spawn;
+    std::function<void(Engine&, Queue)> spawn;
     // Called by threads that wait, for an item that is one long bytes.
     LinkReader::Allocate allocate;
   };
@@ -277,7 +277,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   const std::string name_;
   const Limits limits_;
   const int64_t heartbeat_;
-  const std::function<void(Queue)> spawn_;
+  const std::function<void(Engine&, Queue)> spawn_;
   const LinkReader::Allocate allocate_;
 
   std::mutex mutex_;

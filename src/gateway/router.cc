@@ -274,7 +274,6 @@ void Engine::gone(const std::vector<uint32_t>& contexts, const std::string& why,
 }
 
 void Engine::parent_lost(const std::string& why) {
-  watch_locked(kLeaveWithin);
   std::vector<ChannelPtr> open;
   for (const auto& [key, channel] : channels_)
     open.push_back(channel);
@@ -282,6 +281,8 @@ void Engine::parent_lost(const std::string& why) {
     channel->lost = why;
     closed(*channel);
   }
+  if (stopping_) return;
+  watch_locked(kLeaveWithin);
   std::deque<Arrival>& tasks = inboxes_[static_cast<int>(Queue::kTasks)].requests;
   stats_.queued -= tasks.size();
   tasks.clear();

@@ -75,7 +75,9 @@ PyObject* make(PyTypeObject* type, PyObject* arguments, PyObject* keywords) {
   new (&object->due) gateway::ChannelPtr();
   object->channel_class = PyRef::borrow(channel_class).release();
   object->callbacks = PyDict_New();
-  options.spawn = [link = std::weak_ptr(object->link)](Queue queue) { call_spawner(link, queue); };
+  options.spawn = [link = std::weak_ptr(object->link)](gateway::Engine&, Queue queue) {
+    call_spawner(link, queue);
+  };
   options.allocate = allocate_bytes;
   object->engine = std::make_shared<gateway::Engine>(std::move(options));
   return self;

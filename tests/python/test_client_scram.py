@@ -3,7 +3,7 @@
 import base64
 
 import pytest
-from brood.scram import Scram, ScramError
+from brood.gateways.core.scram import Scram, ScramError
 
 NONCE = "rOprNGfwEbeRWgbNEkqO"
 FIRST = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"

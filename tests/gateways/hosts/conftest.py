@@ -1,1 +1,1 @@
-from .fixtures import sshd  # noqa: F401
+from .fixtures import hosts, sshd  # noqa: F401

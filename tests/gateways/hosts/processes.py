@@ -67,12 +67,19 @@ def describe(pids):
     return "; ".join(f"{pid} ({state_and_parent(pid)[0] or 'gone'}): {command_line(pid)}" for pid in sorted(pids))
 
 
-def command_line(pid):
+def command_name(pid):
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        return " ".join(word.decode(errors="replace") for word in words).strip() or Path(f"/proc/{pid}/comm").read_text().strip()
+        return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return "?"
+
+
+def command_line(pid):
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+    except OSError:
+        words = []
+    return " ".join(words).strip() or command_name(pid)
 
 
 def kill(pids, number=signal.SIGKILL):
@@ -104,7 +111,7 @@ def end_all(find, deadline):
 
 @contextlib.contextmanager
 def orphans(deadline=10.0):
-    """Whatever the block starts, here or behind an ssh, must be gone `deadline` seconds after it; what is not is killed and named.
+    """Whatever the block starts, here or behind an ssh, must be gone `deadline` seconds after it. The rest is killed and named.
 
     Counted are the descendants of this process that it did not have before, zombies included, and every process that has
     inherited MARK from the block's os.environ (an sshd of these fixtures takes it over). So start an sshd before the block.

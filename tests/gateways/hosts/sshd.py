@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from .processes import DEADLINE, MARK, carrying, descendants, end_all, wait_until
+from .processes import DEADLINE, MARK, carrying, command_name, descendants, end_all, ended, wait_until
 
 SSHD = "/usr/sbin/sshd"
+ENDS_WITH_THE_TESTS = ["setpriv", "--pdeathsig", "TERM", "--"]
 OWN = "BROOD_TEST_SSHD"  # a variable of every process that this sshd has started
 
 SERVER = """\
@@ -28,7 +29,7 @@ HostKey {folder}/host_key
 AuthorizedKeysFile {folder}/user_key.pub
 PidFile {folder}/sshd.pid
 StrictModes no
-UsePAM no
+UsePAM {pam}
 UseDNS no
 PermitRootLogin prohibit-password
 PasswordAuthentication no
@@ -95,17 +96,19 @@ class Login:
 
 
 class Sshd:
-    """Listens on `address`:`port` (0: a free one) as soon as it is made. For the user of this process.
+    """Listens on a free port of 127.0.0.1 as soon as it is made. Lets the user of this process in.
 
-    inside: words before the command that enter a network namespace.  environment: variables of all that it starts.
+    namespace: listens on port 22 of all addresses there.  environment: variables of all that it starts.
     banner: text that the client gets on stderr.  noise: a line on stdout, and one on stderr, before each command's own output.
     read_only: commands see every file system read-only, and /tmp noexec as well (root)."""
 
-    def __init__(self, *, inside=(), address="127.0.0.1", port=0, environment=None, banner="", noise="", read_only=False):
+    def __init__(self, *, namespace=None, environment=None, banner="", noise="", read_only=False):
         skip_if_impossible(read_only)
         self.grace = 5.0  # seconds
         self.mark = uuid.uuid4().hex
-        self.address = address
+        self.namespace = namespace
+        self.inside = namespace.enter() if namespace else []
+        self.address = "0.0.0.0" if namespace else "127.0.0.1"
         self.resources = contextlib.ExitStack()
         try:
             self.folder = Path(tempfile.mkdtemp(prefix="brood-sshd-"))
@@ -115,7 +118,7 @@ class Sshd:
             self.make_keys()
             variables = {"HOME": self.folder / "home", OWN: self.mark, **(environment or {})}
             quoted = " ".join(f'"{name}={value}"' for name, value in variables.items())
-            self.start(inside, port, quoted, self.login_options(banner, noise, read_only))
+            self.start(quoted, self.login_options(banner, noise, read_only))
             self.resources.callback(self.end)
         except BaseException:
             self.resources.close()
@@ -151,21 +154,30 @@ class Sshd:
         shell.chmod(0o755)
         return shell
 
-    def start(self, inside, port, environment, options):
+    def start(self, environment, options):
         """A free port may be taken by another meanwhile: then another one is tried."""
         for _ in range(5):
-            self.port = port or free_port()
+            self.port = 22 if self.namespace else free_port()
             place = {"folder": self.folder, "address": self.address, "port": self.port}
-            config = SERVER.format(**place, mark=MARK, environment=environment)
+            pam = "no" if os.getuid() == 0 else "yes"  # others cannot see for themselves whether an account is locked
+            config = SERVER.format(**place, pam=pam, mark=MARK, environment=environment)
             (self.folder / "sshd_config").write_text(config + options)
-            command = [*inside, SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")]
+            command = [*self.inside, *ENDS_WITH_THE_TESTS, SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")]
             with open(self.folder / "log", "wb") as log:
                 self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
-            # It says so after listen(2), and only if it is this one that has the port.
-            wait_until(lambda: "Server listening" in self.log() or self.process.poll() is not None, "sshd")
-            if self.process.poll() is None:
+            if self.listens():
                 return
         raise AssertionError(f"sshd ended with status {self.process.returncode}: {self.log()}")
+
+    def listens(self):
+        """Waits for that; false if sshd has ended instead. It says so after listen(2), and only of a port that is its own."""
+        try:
+            wait_until(lambda: "Server listening" in self.log() or self.process.poll() is not None, "sshd")
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+        return self.process.poll() is None
 
     def log(self):
         """What sshd has said so far."""
@@ -192,15 +204,26 @@ class Sshd:
     def run(self, *words, **more):
         return self.login_here.run(*words, **more)
 
+    def connections(self):
+        """The pids of sshd's own processes, but for the one that listens."""
+        return {pid for pid in descendants(self.process.pid) if command_name(pid).startswith("sshd")}
+
     def processes(self):
-        """The pids of its connections and of all that they have started, wherever that has gone since."""
-        return descendants(self.process.pid) | carrying(OWN, self.mark)
+        """The pids of all that it has started, wherever that has gone since, and of all in its namespace, but for sshd's own."""
+        pids = descendants(self.process.pid) | carrying(OWN, self.mark)
+        if self.namespace:
+            pids |= self.namespace.processes() - {self.process.pid}
+        return pids - self.connections()
 
     def end(self):
-        """Connections are expected to end by themselves, within `grace`: what does not is killed and fails the test."""
+        """What it has started is expected to end by itself, within `grace`: what does not is killed and fails the test.
+
+        A connection is not: where a link is cut, sshd cannot know that the client has gone."""
         left = end_all(self.processes, self.grace)
+        connections = self.connections()
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(DEADLINE)
+        end_all(lambda: {pid for pid in connections if not ended(pid)}, 0)
         assert not left, f"left behind by connections to sshd: {left}"
 
     def close(self):

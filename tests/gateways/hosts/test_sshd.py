@@ -1,17 +1,21 @@
 """What the fixture `sshd` promises."""
 
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import execnet
 import pytest
 
-from .processes import DEADLINE, ended, orphans
+from .processes import DEADLINE, ended, orphans, wait_until
 from .sshd import Sshd, privilege_separation
 
 ADD = "import sys; print(sum(map(int, sys.argv[1:])))"
+PACKAGE = Path(__file__).resolve().parents[1]
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="changes mounts or users")
 
 
@@ -34,9 +38,9 @@ def test_execnet_goes_there(sshd):
     with orphans():
         group = execnet.Group()
         gateway = group.makegateway(sshd.spec("python=python3"))
-        channel = gateway.remote_exec("import os; channel.send((os.getppid(), os.environ['SSH_CONNECTION']))")
-        parent, connection = channel.receive(DEADLINE)
-        assert parent in sshd.processes() and connection.endswith(f" 127.0.0.1 {sshd.port}")
+        channel = gateway.remote_exec("import os; channel.send((os.getpid(), os.environ['SSH_CONNECTION']))")
+        pid, connection = channel.receive(DEADLINE)
+        assert pid in sshd.processes() and connection.endswith(f" 127.0.0.1 {sshd.port}")
         group.terminate(timeout=DEADLINE)
 
 
@@ -61,37 +65,49 @@ def test_a_read_only_machine(tmp_path):
         for place in ("/", "/tmp", "/dev/shm", "/var/tmp", "/run", os.path.expanduser("~"), str(tmp_path)):
             done = server.run("touch", f"{place}/brood-test")
             assert done.returncode == 1 and "Read-only file system" in done.stderr, (place, done)
-        program = tmp_path / "program"
-        program.write_text("#!/bin/sh\n")
-        program.chmod(0o755)
-        subprocess.run([program], check=True)
-        assert "Permission denied" in server.run(str(program)).stderr
+        with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+            program = Path(folder, "program")
+            program.write_text("#!/bin/sh\n")
+            program.chmod(0o755)
+            subprocess.run([program], check=True)
+            assert "Permission denied" in server.run(str(program)).stderr
         assert server.run("python3", "-c", ADD, "1", "2", input="").stdout == "3\n"
         assert server.run("sh", "-c", "echo lost >/dev/null; cat", input="words").stdout == "words"
     assert not Path("/tmp/brood-test").exists()
 
 
 def test_what_a_connection_leaves_behind_fails_and_is_killed():
-    server = Sshd()
-    server.grace = 0.1
-    pid = int(server.run("sh", "-c", "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!").stdout)
-    with pytest.raises(AssertionError, match=f"{pid} .*: sleep 1000"):
+    with pytest.raises(AssertionError, match="[0-9]+ .S.: sleep 1000$"), Sshd() as server:
+        server.grace = 0.1
+        pid = int(server.run("sh", "-c", "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!").stdout)
+    assert ended(pid, server.process.pid) and not server.folder.exists()
+
+
+def test_a_connection_without_a_command_ends_with_sshd():
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(Sshd())
+        command = ["ssh", "-F", server.config, "-N", "-v", "node"]
+        client = stack.enter_context(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        while "Entering interactive session" not in client.stderr.readline():
+            assert client.poll() is None
+        connections = server.connections()
         server.close()
-    assert ended(pid) and not server.folder.exists()
+        assert connections and ended(*connections)
+        client.communicate(timeout=DEADLINE)
+        assert client.returncode == 255
 
 
-def test_connections_end_with_sshd():
-    server = Sshd()
-    server.grace = 0.1
+def test_sshd_ends_with_the_process_that_made_it():
+    code = "from hosts.sshd import Sshd\nserver = Sshd(); print(server.process.pid, server.folder); input()"
     with subprocess.Popen(
-        server.login_here.ssh("sh", "-c", "echo on; cat"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as client:
-        assert client.stdout.readline() == b"on\n"
-        processes = server.processes()
-        with pytest.raises(AssertionError, match="sshd: "):
-            server.close()
-        assert len(processes) >= 2 and ended(*processes)
-        assert client.wait(DEADLINE) == 255
+        [sys.executable, "-uc", code], cwd=PACKAGE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as maker:
+        pid, folder = maker.stdout.readline().split()
+        assert not ended(int(pid))
+        maker.kill()
+    wait_until(lambda: ended(int(pid)), "the end of sshd")
+    with privilege_separation():  # who comes next removes what was left of that
+        shutil.rmtree(folder)
 
 
 @root_only
@@ -99,8 +115,7 @@ def test_the_directory_of_sshd_is_there_as_long_as_it_is_needed(tmp_path):
     folder = tmp_path / "sshd"
     code = "import sys; from hosts.sshd import *\nwith privilege_separation(Path(sys.argv[1])): print(); sys.stdin.read()"
     command = [sys.executable, "-u", "-c", code, folder]
-    package = Path(__file__).resolve().parents[1]
-    with subprocess.Popen(command, cwd=package, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+    with subprocess.Popen(command, cwd=PACKAGE, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"\n"
         with privilege_separation(folder):
             pass

@@ -72,4 +72,4 @@ class Capture:
     def _post(self, line):
         for start in range(0, len(line) or 1, MAX_LINE):
             text = line[start : start + MAX_LINE].decode("utf-8", "replace")
-            self._engine.log((self._name, LEVEL, text))
+            self._engine.log([self._name, LEVEL, text])

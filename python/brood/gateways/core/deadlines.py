@@ -72,7 +72,7 @@ class Deadlines:
             if entry.thread == self._main and entry.fired and not entry.settled:
                 entry.settled = True
                 if not entry.done:
-                    raise DeadlineExceeded()
+                    raise DeadlineExceeded("the call did not end within its deadline")
 
     def _call_keeper(self):
         try:
@@ -105,9 +105,11 @@ class Deadlines:
 def _absorb(entry):
     """An exception that is on its way to this thread shall not come later."""
     try:
-        while not entry.settled:
+        for _ in range(1000):
+            if entry.settled:
+                break
             sleep(0.001)
-        for _ in range(100):
+        for _ in range(10):
             sleep(0)
     except DeadlineExceeded:
         pass

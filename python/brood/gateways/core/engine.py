@@ -100,8 +100,10 @@ _engines = weakref.WeakSet()
 class Engine(Channels):
     """See the head of this file. `lock` guards all of it but what is said to belong to the engine's thread."""
 
-    def __init__(self, context, ancestors=(), item=kinds.MAX_ITEM, window=kinds.WINDOW, channel_type=Channel):
+    def __init__(self, context, ancestors=(), item=kinds.MAX_ITEM, window=kinds.WINDOW, channel_type=Channel,
+                 name="master", heartbeat=0):
         self.context, self.ancestors = context, tuple(ancestors)
+        self.name, self.heartbeat = name, heartbeat
         self.item, self.window, self.quarter = item, window, max(1, window // 4)
         self.lock = threading.RLock()
         self.links = {}  # neighbour -> Link
@@ -289,6 +291,13 @@ class Engine(Channels):
 
     def unwatch(self, token):
         self._watch.unset(token)
+
+    def raise_in_thread(self, ident, exception):
+        try:
+            import ctypes
+        except ImportError:
+            return False
+        return bool(ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(exception)))
 
     def drain(self, seconds):
         until, is_read = Until(seconds), []

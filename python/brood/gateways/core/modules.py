@@ -3,6 +3,7 @@
 The finder is the last of sys.meta_path, thus everything that is installed here comes first. One request brings a module and
 what it imports of the same package; what came along is kept, and used only if it is looked for.
 """
+import _imp
 import sys
 import zlib
 from _frozen_importlib import ModuleSpec
@@ -104,15 +105,16 @@ class Importer:
                 if mine:
                     question = self._asked[name] = allocate_lock()
                     question.acquire()
-            if mine:
-                try:
-                    return self._ask(name)
-                finally:
-                    del self._asked[name]
-                    question.release()
-            if not question.acquire(True, WAIT):
-                raise TimeoutError("no answer after %d seconds" % WAIT)
-            question.release()
+            with Unlocked():
+                if mine:
+                    try:
+                        return self._ask(name)
+                    finally:
+                        del self._asked[name]
+                        question.release()
+                if not question.acquire(True, WAIT):
+                    raise TimeoutError("no answer after %d seconds" % WAIT)
+                question.release()
 
     def has(self, name):
         """Whether record() would answer at once."""
@@ -139,6 +141,23 @@ class Importer:
         first = self.record(name)
         wanted += [each for each in self._together.get(name, ()) if each not in have and each not in wanted]
         return [first] + [self._records[each] for each in wanted[1:]]
+
+
+class Unlocked:
+    """Other threads can import meanwhile: a finder is called with the one lock of all imports held, in addition to its module's."""
+
+    def __enter__(self):
+        self._times = 0
+        try:
+            while True:
+                _imp.release_lock()
+                self._times += 1
+        except RuntimeError:  # this thread does not have it
+            pass
+
+    def __exit__(self, *_):
+        for _ in range(self._times):
+            _imp.acquire_lock()
 
 
 def _is_import(frame):

@@ -30,7 +30,7 @@ class Network:
             for descriptor in (reader, writer):
                 os.set_blocking(descriptor, False)
                 os.set_inheritable(descriptor, False)
-            link = Link(peer, is_parent, reader, writer, name or "context %d" % peer, heartbeat)
+            link = Link(peer, is_parent, reader, writer, name or "context %d" % peer, self.heartbeat if is_parent else heartbeat)
             self.links[peer] = link
             if is_parent:
                 self.parent = link

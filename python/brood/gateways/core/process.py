@@ -5,7 +5,7 @@ import time
 from _thread import allocate_lock, start_new_thread
 
 IGNORE_INTERRUPTS = "trap '' INT; exec \"$@\""  # it is started from a terminal and keeps it, but Ctrl-C is not for it
-REAP = 10.0  # seconds that a process has to end after its link has
+REAP = 5.0  # seconds that a process has to end after its link has
 
 
 class Process:
@@ -37,12 +37,9 @@ class Process:
             left = pause if end is None else min(pause, end - time.monotonic())
             if left <= 0:
                 return None
-            self._pause(left)
+            time.sleep(left)
             pause = min(pause * 2, 0.02)
         return self.status
-
-    def _pause(self, seconds):
-        time.sleep(seconds)
 
     def kill(self):
         """SIGKILL, to its process group if it leads one. Nothing if it may not be killed, or has ended."""
@@ -54,10 +51,10 @@ class Process:
                     except OSError:
                         pass
 
-    def reap(self):
-        """Waits for its end in the background; kills it if it does not come."""
+    def reap(self, seconds=REAP):
+        """Waits for its end in the background; kills it if it does not come within so many seconds."""
         def run():
-            if self.wait(REAP) is None:
+            if self.wait(seconds) is None:
                 self.kill()
                 self.wait()
 

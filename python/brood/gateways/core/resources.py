@@ -15,7 +15,7 @@ class Reader:
         raise FileNotFoundError(name)  # there is none: it is in memory
 
     def is_resource(self, name):
-        return name in self.contents() and not name.endswith("/")
+        return name in _list(self._loader, "")
 
     def contents(self):
         return [entry.rstrip("/") for entry in _list(self._loader, "")]

@@ -2,8 +2,9 @@
 import os
 import sys
 from _thread import start_new_thread
+from time import sleep
 
-from .kinds import CALLBACKS, GONE, MODULE, SHUTDOWN, START, STATUS
+from .kinds import CALLBACKS, GONE, LEAVE_WITHIN, MODULE, SHUTDOWN, START, STATUS
 from .tasks import describe
 
 SETTLE = 0.25  # seconds that tasks have to end when their channels are closed, before they are interrupted
@@ -23,18 +24,19 @@ class Service:
             request = self._engine.next(queue, idle)
             if request is None:
                 return
-            kind, _, value, channel = request
+            kind, peer, value, channel = request
             try:
                 if queue == CALLBACKS:
                     function, argument = value
                     function(argument)
                 elif kind in self._handlers:
-                    self._handlers[kind](value, channel)
+                    self._handlers[kind](peer, value, channel)
             except BaseException as error:
                 _answer_error(channel, error)
             request = value = channel = None
 
-    def _in_thread(self, function, value, channel):
+    @staticmethod
+    def _in_thread(function, value=None, channel=None):
         def run():
             try:
                 function(value, channel)
@@ -43,14 +45,14 @@ class Service:
 
         start_new_thread(run, ())
 
-    def _status(self, value, channel):
+    def _status(self, peer, value, channel):
         stats = self._engine.stats()
         channel.finish({
             "executing": self._worker.tasks.busy(), "queued": stats.get("tasks", 0), "channels": stats["channels"], "pid": os.getpid(),
             "python": "%d.%d.%d" % sys.version_info[:3], "engine": self._worker.engine_name, "threads": len(sys._current_frames()),
         })
 
-    def _module(self, value, channel):
+    def _module(self, peer, value, channel):
         if self._worker.importer.has(value[0]):
             self._serve(value, channel)
         else:
@@ -59,7 +61,7 @@ class Service:
     def _serve(self, value, channel):
         channel.finish(self._worker.importer.serve(*value))
 
-    def _start(self, value, channel):
+    def _start(self, peer, value, channel):
         self._in_thread(self._start_child, value, channel)
 
     def _start_child(self, value, channel):
@@ -72,18 +74,18 @@ class Service:
                               heartbeat=child.heartbeat)
         channel.finish(child.greet)
 
-    def _gone(self, value, channel):
+    def _gone(self, peer, value, channel):
         contexts, _ = value
         for context in contexts:
             process = self._children.pop(context, None)
             if process is not None:
-                process.reap()
+                process.reap(0.0 if peer in self._engine.ancestors else LEAVE_WITHIN + 1)
         if self._engine.ancestors[0] in contexts and not self._worker.leaving:
             self._worker.leaving = "lost"
             self._worker.tasks.interrupt()
 
-    def _shut(self, value, channel):
-        self._in_thread(self._end_tasks, value, channel)
+    def _shut(self, peer, value, channel):
+        self._in_thread(self._end_tasks)
 
     def _end_tasks(self, value, channel):
         worker = self._worker
@@ -91,6 +93,9 @@ class Service:
         worker.tasks.release()
         worker.tasks.join(SETTLE)
         worker.tasks.interrupt()
+        while worker.tasks.is_waiting():  # an interrupt is lost if it comes while something is finalised
+            sleep(0.02)
+            worker.tasks.wake()
 
 
 def _answer_error(channel, error):

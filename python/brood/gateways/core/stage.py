@@ -37,7 +37,8 @@ exec(p.split(bytes([12]))[0])
 guard(m,q)"""
 
 STAGE = 'exec("""%s""".replace("~",chr(10)))' % _STAGE.replace("\n", "~")
-_START = "from brood_core.worker import main\nmain(told=int(sys.argv[1]), executable=sys.argv[2])\n"
+_START = "from brood_core.worker import main\nmain(told=int(sys.argv[1]), executable=sys.argv[2], native=False)\n"
+_LEFT = ("__init__", "native")  # not sent: the package is made by the loader, and there is nothing that is native
 _payload = None
 
 
@@ -53,7 +54,7 @@ def payload():
 
 def _program(sources):
     """What the fresh interpreter runs. The watch comes first: it ends at the form feed."""
-    rest = {name: text for name, text in sources.items() if name != "__init__"}
+    rest = {name: text for name, text in sources.items() if name not in _LEFT}
     return "\n".join((sources["guard"], "\f", "SOURCES = %r" % rest, sources["loader"], _START)).encode("ascii")
 
 

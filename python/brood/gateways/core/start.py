@@ -93,8 +93,7 @@ def _reach(keys, master, end):
         words = ["sudo", "-u", keys["sudo"], "--"] + (python or [sys.executable]) + ["-c", stage.STAGE, master]
         return _through(("sudo=" + keys["sudo"], words)), stage.payload()
     if keys.get("socket"):
-        from .dial import dial
-        return dial(keys["socket"], keys.get("token"), end, Child), stage.payload()
+        return _dial(keys, master, end), stage.payload()
     if keys.get("warm"):
         return _warm(keys, python, master), b""
     if keys.get("popen"):
@@ -114,6 +113,14 @@ def _through(where_and_words):
     where, words = where_and_words
     shell = "/bin/sh"
     return _start_program(where, [shell, "-c", IGNORE_INTERRUPTS, "sh"] + words, shell, leads=False)
+
+
+def _dial(keys, master, end):
+    from .dial import dial, read_token
+
+    source = 'import sys;sys.argv.append("%s");%s' % (master, stage.STAGE)
+    reader = dial(keys["socket"], read_token(keys), source, end).detach()
+    return Child("socket=" + keys["socket"], None, reader, reader, None)
 
 
 def _popen(keys, python, master):

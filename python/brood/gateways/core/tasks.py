@@ -3,14 +3,14 @@ import sys
 from _signal import SIGINT, pthread_kill
 from _thread import get_ident
 
-from .errors import DeadlineExceeded
-from .kinds import CALL, TASKS
+from . import errors
+from .kinds import CALL, EXEC, TASKS
 
 INTERRUPTED = "keyboard-interrupted"  # execnet's text for a KeyboardInterrupt
 
 
 class Tasks:
-    """Any number of threads run them; `running` is {thread: channel}, with None for one that waits."""
+    """Any number of threads run them; `running` is {thread: request}, with None for one that waits."""
 
     def __init__(self, worker):
         self._worker = worker
@@ -30,7 +30,7 @@ class Tasks:
                 if request is None:
                     return
                 kind, _, value, channel = request
-                running[me] = channel
+                running[me] = request
                 try:
                     if kind == CALL:
                         module, outer, name, args, kwargs, deadline, with_context = value
@@ -109,24 +109,32 @@ class Tasks:
 
     def busy(self):
         """How many are being executed."""
-        return sum(channel is not None for channel in list(self.running.values()))
+        return sum(request is not None for request in list(self.running.values()))
 
     def release(self):
-        """Ends the channels of what is executed: whoever waits for an item gets EOFError."""
-        for channel in list(self.running.values()):
-            if channel is not None:
+        """Ends the channels of source that is executed: whoever waits for an item gets EOFError."""
+        for request in list(self.running.values()):
+            if request is not None and request[0] == EXEC:
                 try:
-                    channel.close()
+                    request[3].close()
                 except OSError:
                     pass
 
     def interrupt(self):
         """Raises KeyboardInterrupt in the threads that execute something, and wakes the main thread if it waits for work."""
-        for thread, channel in list(self.running.items()):
-            if thread == self._worker.main:
-                pthread_kill(thread, SIGINT)
-            elif channel is not None:
+        self.wake()
+        for thread, request in list(self.running.items()):
+            if thread != self._worker.main and request is not None:
                 self._engine.raise_in_thread(thread, KeyboardInterrupt)
+
+    def wake(self):
+        """The same, in the main thread only."""
+        if self._worker.main in self.running:
+            pthread_kill(self._worker.main, SIGINT)
+
+    def is_waiting(self):
+        """Whether the main thread waits for work."""
+        return self.running.get(self._worker.main, True) is None
 
     def join(self, seconds):
         """Waits until nothing is executed. False after the time."""
@@ -156,12 +164,9 @@ def describe(error):
     kind, trace = type(error), error.__traceback__
     while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
         trace = trace.tb_next
-    name = kind.__qualname__ if kind.__module__ == "builtins" else "%s.%s" % (kind.__module__, kind.__qualname__)
+    name = kind.__qualname__ if kind.__module__ in ("builtins", errors.__name__) else "%s.%s" % (kind.__module__, kind.__qualname__)
     try:
         text = str(error)
     except Exception:
         text = "<an exception whose str() raises>"
-    if isinstance(error, DeadlineExceeded):
-        name = "DeadlineExceeded"
-        text = text or "the call did not end within its deadline"
     return {"type": name, "text": text, "traceback": "".join(traceback.format_exception(kind, error, trace))}

@@ -6,7 +6,7 @@ task, and ends the others. Nothing that is not needed by every remote is importe
 import os
 import struct
 import sys
-from _signal import SIGINT, default_int_handler, signal
+from _signal import SIGINT, SIGKILL, default_int_handler, signal
 from _thread import get_ident
 
 from . import greeting, logs, modules
@@ -53,7 +53,7 @@ def main(told=None, executable="", native=True):
 
 
 def _name_interpreter(executable):
-    if executable:
+    if executable and "(brood:" in sys.executable:  # of what argv[0] says
         sys.executable = executable
     base = getattr(sys, "_base_executable", None)
     if base:
@@ -76,22 +76,10 @@ def _take_descriptors():
         os.close(write)
         output.append((name, fcntl(read, F_DUPFD_CLOEXEC, FIRST)))
         os.close(read)
-        stream = _text(getattr(sys, name), descriptor)
+        stream = open(descriptor, "w", 1, "utf-8", "backslashreplace", closefd=False)  # each line goes as soon as it is complete
         setattr(sys, name, stream)
         setattr(sys, "__%s__" % name, stream)
     return reader, writer, output
-
-
-def _text(stream, descriptor):
-    """A stream that sends each line as soon as it is complete, in the encoding that is expected."""
-    how = {"encoding": "utf-8", "errors": "backslashreplace", "line_buffering": True}
-    if stream is None:
-        return open(descriptor, "w", 1, "utf-8", "backslashreplace", closefd=False)
-    if hasattr(stream, "reconfigure"):
-        stream.reconfigure(**how)
-        return stream
-    import io
-    return io.TextIOWrapper(stream.detach(), **how)
 
 
 def _write(writer, data):
@@ -152,10 +140,11 @@ class Worker:
         self.leaving = ""  # "told" or "lost": no more tasks are begun
         self.service = None
         self.engine_name = engine_name
-        channels = make_channel_type(channel_type, greet.get("id") or "gateway")
+        name, heartbeat = greet.get("id") or "gateway", greet.get("heartbeat") or 0
+        channels = make_channel_type(channel_type, name)
         self.engine = channels.gateway.engine = engine = engine_type(
             greet["context"], tuple(greet["ancestors"]), item=greet.get("item") or MAX_ITEM, window=greet.get("window") or WINDOW,
-            channel_type=channels)
+            channel_type=channels, name=name, heartbeat=heartbeat)
         if told is not None and hasattr(engine, "watch_writer"):
             engine.watch_writer = told
         self.importer = modules.install(engine, greet)
@@ -164,7 +153,7 @@ class Worker:
         for name, descriptor in output:
             engine.capture(descriptor, name)
         engine.set_spawner(self.serve)
-        engine.add_link(engine.ancestors[0], reader, writer, name="master", heartbeat=greet.get("heartbeat") or 0)
+        engine.add_link(engine.ancestors[0], reader, writer, name="master")
 
     def serve(self, queue):
         """A thread of the engine's: until nothing came for a while."""
@@ -178,11 +167,12 @@ class Worker:
 
     def run(self):
         """The main thread. Does not return."""
-        while not self.leaving:
+        while True:
             try:
                 self.tasks.run(None)
+                signal(SIGINT, lambda *_: None)  # it has been heard
                 break
-            except KeyboardInterrupt:  # nothing was running, or it has been told
+            except KeyboardInterrupt:  # nothing was running
                 pass
         ordered = self.leaving == "told"
         try:
@@ -191,9 +181,19 @@ class Worker:
                 self.engine.drain(LEAVE_WITHIN)
                 self.engine.stop()
         finally:
-            if ordered and self.told is not None:
-                os.write(self.told, struct.pack("<d", float("-inf")))
+            if ordered:
+                self._dismiss_guard()
+            elif self.told is None and os.getpgrp() == os.getpid():
+                os.killpg(0, SIGKILL)  # with what was started here
             os._exit(0 if ordered else 1)
+
+    def _dismiss_guard(self):
+        """It ends without killing anything that was started here."""
+        if self.told is not None:
+            try:
+                os.write(self.told, struct.pack("<d", float("-inf")))
+            except OSError:  # it is gone
+                pass
 
     def _end_program(self, ordered):
         """What an interpreter does at its end for the program in it."""

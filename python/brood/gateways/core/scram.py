@@ -1,6 +1,6 @@
 """The client's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), without channel binding. Pure, but for the nonce.
 
-Names and passwords are taken as UTF-8, as they are: no SASLprep.
+Here, as remotes have it, too; the client of sessions uses it from here. Names and passwords are taken as UTF-8, as they are: no SASLprep.
 """
 
 import base64
@@ -39,9 +39,9 @@ class Scram:
         client_key, server_key = self._derive(salt, rounds)
         without_proof = f"c=biws,r={nonce}"
         signed = f"{self._bare()},{server_first},{without_proof}".encode()
-        signature = hmac.digest(hashlib.sha256(client_key).digest(), signed, "sha256")
+        signature = _hmac(hashlib.sha256(client_key).digest(), signed)
         proof = bytes(a ^ b for a, b in zip(client_key, signature))
-        self._server_signature = hmac.digest(server_key, signed, "sha256")
+        self._server_signature = _hmac(server_key, signed)
         return f"{without_proof},p={base64.b64encode(proof).decode()}"
 
     def verify(self, server_final):
@@ -63,7 +63,7 @@ class Scram:
         if not nonce.startswith(self._nonce) or len(nonce) == len(self._nonce):
             raise ScramError("the server's nonce does not continue the client's")
         rounds = fields.get("i", "")
-        if not (rounds.isascii() and rounds.isdigit() and len(rounds) < 10 and MIN_ROUNDS <= int(rounds) <= MAX_ROUNDS):
+        if not (rounds and not rounds.strip("0123456789") and len(rounds) < 10 and MIN_ROUNDS <= int(rounds) <= MAX_ROUNDS):
             raise ScramError(f"the server asks for {rounds[:20] or 'no'} rounds, expected {MIN_ROUNDS} to {MAX_ROUNDS}")
         if not salt:
             raise ScramError("the server sent no salt")
@@ -74,8 +74,12 @@ class Scram:
         if key not in self._keys:
             salted = hashlib.pbkdf2_hmac("sha256", self._secret[1].encode(), salt, rounds)
             self._keys.clear()  # the server's salt of one user rarely changes
-            self._keys[key] = tuple(hmac.digest(salted, label, "sha256") for label in (b"Client Key", b"Server Key"))
+            self._keys[key] = tuple(_hmac(salted, label) for label in (b"Client Key", b"Server Key"))
         return self._keys[key]
+
+
+def _hmac(key, text):
+    return hmac.new(key, text, "sha256").digest()
 
 
 def _fields(text):
