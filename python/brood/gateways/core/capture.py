@@ -2,7 +2,7 @@
 
 import os
 
-
+from .kinds import LOG
 
 MAX_LINE = 8 << 10  # bytes of a record; longer lines are cut into several
 LEVEL = 20  # logging.INFO
@@ -43,10 +43,11 @@ class Capture:
         return False
 
     def read_all(self):
-        """As much as a pipe can have."""
+        """As much as a pipe can have, and an incomplete line."""
         for _ in range(_PIPE // _READ):
             if self._descriptor < 0 or self.read():
                 break
+        self._post_rest()
 
     def resume(self):
         if self._descriptor >= 0:
@@ -56,13 +57,16 @@ class Capture:
         """Also posts an incomplete line."""
         if self._descriptor < 0:
             return
-        if self._rest:
-            self._post(self._rest)
-            self._rest = b""
+        self._post_rest()
         self._loop.on_readable(self._descriptor, None)
         os.close(self._descriptor)
         self._descriptor = -1
         self._engine.captures.discard(self)
+
+    def _post_rest(self):
+        if self._rest:
+            self._post(self._rest)
+            self._rest = b""
 
     def abandon(self):
         """After a fork, in the child."""
@@ -72,4 +76,4 @@ class Capture:
     def _post(self, line):
         for start in range(0, len(line) or 1, MAX_LINE):
             text = line[start : start + MAX_LINE].decode("utf-8", "replace")
-            self._engine.log([self._name, LEVEL, text])
+            self._engine.post(self._engine.root, LOG, [self._name, LEVEL, text])

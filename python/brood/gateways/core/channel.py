@@ -22,22 +22,25 @@ class End:
     the engine's lock."""
 
     __slots__ = (
-        "engine peer number handle callback endmarker items receivers closers senders arrived granted sent credited partial bulk opening "
-        "is_received is_ended is_closed error lost quota"
+        "engine peer number handle callback endmarker delivered when_readable when_writable items receivers closers senders arrived "
+        "granted sent credited partial bulk opening known is_received is_ended is_closed error lost quota"
     ).split()
 
     def __init__(self, engine, peer, number):
         self.engine, self.peer, self.number = engine, peer, number
         self.handle = None  # a Handle
         self.callback = None
-        self.endmarker = NO_ENDMARKER
-        self.items = deque()  # (arrived with it, bytes-like or (value,) or LoadError)
+        self.endmarker = NO_ENDMARKER  # also when the callback has had it
+        self.delivered = False  # the callback has had all
+        self.when_readable = self.when_writable = None  # functions
+        self.items = deque()  # (arrived with it, bytes-like)
         self.receivers, self.closers, self.senders = Waiters(), Waiters(), Waiters()
         self.arrived = self.granted = 0  # bytes of items, and ITEM_COST for each: received; of them taken, as the other side was told
         self.sent = self.credited = 0  # the same in the other direction
         self.partial = None  # what came in PARTs
         self.bulk = None  # what goes in PARTs
         self.opening = False  # only PARTs of what shall open it have come
+        self.known = True  # to the other side
         self.is_received = False  # no more items will come
         self.is_ended = False  # no more items may be sent
         self.is_closed = False
@@ -52,6 +55,10 @@ class End:
     def is_readable(self):
         return bool(self.items) or self.is_received or self.callback is not None
 
+    def is_over(self):
+        """Nothing more will come, and the callback has returned from the last call."""
+        return self.is_received and (self.callback is None or self.delivered or self.engine.is_calling_back())
+
     def may_send(self):
         return self.sent - self.credited < self.engine.window or self.is_ended
 
@@ -65,10 +72,6 @@ class End:
             arrived, data = entry
             if arrived - self.granted >= self.engine.quarter:
                 self.engine.grant(self, arrived)
-            if type(data) is tuple:
-                return True, data[0]
-            if isinstance(data, LoadError):
-                raise data
             return True, loads(data, self.found)
         except LoadError as error:
             self.engine.fail(self, error)
@@ -196,8 +199,8 @@ class Channel:
     def waitclose(self, timeout=None):
         end = self._end
         until = Until(timeout)
-        while not end.is_received:
-            if not end.engine.wait(end.closers, lambda: end.is_received, until.left()):
+        while not end.is_over():
+            if not end.engine.wait(end.closers, end.is_over, until.left()):
                 raise TimeoutError("the other side has not closed the channel after %s seconds" % timeout)
         error = end.error_now()
         if error is not None:
@@ -205,3 +208,6 @@ class Channel:
 
     def setcallback(self, callback, endmarker=NO_ENDMARKER):
         self._end.engine.set_callback(self._end, callback, endmarker)
+
+    def when(self, function, writable=False):
+        self._end.engine.when(self._end, function, writable)

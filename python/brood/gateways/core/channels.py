@@ -5,8 +5,8 @@ import functools
 from . import kinds
 from .channel import Channel, End, Handle, as_error, error_map
 from .errors import DumpError, GatewayLost, LoadError, RemoteError, TimeoutError
-from .kinds import CLOSE, CREDIT, ITEM_COST, PIECE, RETURN, ROOT, SENDER
-from .link import FULL, Bulk, make_frame
+from .kinds import CLOSE, CREDIT, ITEM_COST, PIECE, RETURN, SENDER
+from .link import FULL, TWO, Bulk, make_frame
 from .network import Network
 from .values import Refused, dumps
 from .waiting import Until
@@ -19,44 +19,51 @@ class Channels(Network):
 
     def open(self, peer):
         with self.lock:
-            self._link_to(peer)
-            return self.handle(self._new_end(peer))
+            self._check()
+            end = self._new_end(peer)
+            end.known = False
+            if self._way_to(peer) is None:
+                self._lost(end, self.why_lost(peer))
+            return self.handle(end)
 
     def adopt(self, peer, number):
         with self.lock:
             self._check()
-            end = self.ends.get((peer, number))
-            if end is None:
-                if len(self.ends) >= kinds.MAX_CHANNELS:
-                    raise OSError("there are %d channels already" % kinds.MAX_CHANNELS)
-                end = self.ends[peer, number] = End(self, peer, number)
-                ours = (number % 2 == 0) == (self.context < peer) and (peer in self.ancestors or peer in self.routes)
-                if self.routes.get(peer, self.parent) is None or peer in self.gone:
-                    end.lost = self.why_lost(peer)
-                if ours or end.lost:  # one that ended here
-                    self.finished(end, None)
+            end = self.announced.pop((peer, number), None) or self.ends.get((peer, number))
+            if end is None or end.opening:
+                end = End(self, peer, number)
+                self._lost(end, self.gone.get(peer, ""))
             return self.handle(end)
 
     def found(self, source, context, number):
         """The object of a channel that a value from `source` has."""
         if context == SENDER:
             context = source
-        elif source != ROOT or context == self.context:
-            raise LoadError("a channel to context %d cannot come from context %d" % (context, source))
-        if number == 0:
-            raise LoadError("there is no channel 0")
-        try:
-            return self.adopt(context, number)
-        except OSError as error:
-            raise LoadError(str(error)) from None
+        elif (context, number) not in self.ends and (context, number) not in self.announced:
+            raise LoadError("channel %d to context %d was announced by nobody" % (number, context))
+        return self.adopt(context, number)
 
     def named(self, peer, value):
         """How a channel is written in a value for `peer`; None if it is no channel."""
+        if isinstance(value, kinds.End):
+            if value.home != peer:
+                raise Refused("an end of a channel that is for context %d" % value.home)
+            return value.context, value.number
         if not isinstance(value, Channel):
             return None
         if value.engine is not self or value.peer != peer:
             raise Refused("a channel that does not lead to context %d" % peer)
+        with self.lock:
+            link = self._way_to(peer)
+            if link is not None:
+                self.announce(link, value._end)
         return SENDER, value.number
+
+    def announce(self, link, end):
+        """With the lock. The other side shall know of it."""
+        if not end.known and not end.is_closed:
+            self.deliver(link, None, make_frame(kinds.OPEN, end.peer, self.context, 0, TWO.pack(SENDER, end.number)))
+            end.known = True
 
     def handle(self, end):
         """With the lock. The Channel object."""
@@ -109,7 +116,9 @@ class Channels(Network):
         with self.lock:
             if end.is_ended:
                 return
-            self.deliver(self._link_to(end.peer), end, make_frame(kinds.END, end.peer, self.context, end.number))
+            link = self._link_to(end.peer)
+            self.announce(link, end)
+            self.deliver(link, end, make_frame(kinds.END, end.peer, self.context, end.number))
             end.is_ended = True
             end.senders.wake_all()
             if end.is_received:
@@ -121,8 +130,10 @@ class Channels(Network):
             self._check()
             if end.is_closed:
                 return
-            body = b"" if error is None else dumps(error_map(error))
-            self.deliver(self._link_to(end.peer), end, make_frame(CLOSE, end.peer, self.context, end.number, body))
+            link = self._way_to(end.peer)
+            if end.known and link is not None:
+                body = b"" if error is None else dumps(error_map(error))
+                self.deliver(link, end, make_frame(CLOSE, end.peer, self.context, end.number, body))
             self.finished(end, local_error)
 
     def fail(self, end, error):
@@ -138,6 +149,7 @@ class Channels(Network):
             end.closers.wake_all()
             if end.callback is not None:
                 self.callbacks.put(end)
+            self.tell(end)
             if end.is_ended:
                 self.remove(end)
 
@@ -150,6 +162,11 @@ class Channels(Network):
         self.remove(end)
         self.received(end)
         end.senders.wake_all()
+        self.tell(end)
+
+    def _lost(self, end, why):
+        end.lost = why
+        self.finished(end, None)
 
     def remove(self, end):
         """With the lock."""
@@ -188,6 +205,26 @@ class Channels(Network):
             for _ in range(len(end.items) + end.is_received):
                 self.callbacks.put(end)
 
+    def when(self, end, function, writable):
+        with self.lock:
+            if writable:
+                end.when_writable = function
+            else:
+                end.when_readable = function
+            self.tell(end)
+
+    def tell(self, end):
+        """Has the functions called that wait for something that has come."""
+        if end.when_readable is None and end.when_writable is None:
+            return
+        with self.lock:
+            if end.when_readable is not None and (end.items or end.is_received):
+                function, end.when_readable = end.when_readable, None
+                self.callbacks.put((function, None))
+            if end.when_writable is not None and end.may_send():
+                function, end.when_writable = end.when_writable, None
+                self.callbacks.put((function, None))
+
     def send(self, end, kind, body, timeout):
         """ITEM or RETURN."""
         size = len(body)
@@ -210,6 +247,7 @@ class Channels(Network):
                 raise TimeoutError("the other side has not taken enough after %s seconds" % timeout)
 
     def _send(self, link, end, kind, body):
+        self.announce(link, end)
         if len(body) <= _DIRECT:
             frame = make_frame(kind, end.peer, self.context, end.number, body)
             self.deliver(link, end, frame, end, "sent", len(body) + ITEM_COST)
@@ -222,8 +260,8 @@ class Channels(Network):
     def _cannot_send(end):
         if end.lost:
             return GatewayLost(end.lost)
-        return OSError("channel %d to context %d is closed" % (end.number, end.peer) if end.is_closed else "nothing more can be sent after end()")
-
+        why = "it is closed" if end.is_closed else "end() was called"
+        return OSError("nothing can be sent on channel %d to context %d: %s" % (end.number, end.peer, why))
 
     @staticmethod
     def _has_room(link, size):

@@ -1,23 +1,22 @@
 """What is done with each frame that arrives: who may send it, where it goes (docs/protocol.md, section 7)."""
 
+import functools
 import struct
 
 from . import kinds
 from .channel import End, error_map
 from .errors import LoadError, RemoteError
-from .kinds import CALL, CLOSE, EXEC, ITEM, ITEM_COST, MODULE, ROOT, SERVICE, START, STATUS, TASKS
-from .link import FULL, NotAFrame, make_frame
+from .kinds import CALL, CLOSE, EXEC, ITEM, ITEM_COST, MODULE, SENDER, SERVICE, START, STATUS, TASKS
+from .link import FULL, TWO, NotAFrame, make_frame
 from .loop import complain
-from .values import CHANNEL_MARK, dumps, loads
+from .values import dumps, loads
 from .waiting import monotonic
 
 OPENERS = frozenset((EXEC, CALL, MODULE, STATUS, START))
 LINK_ONLY = frozenset((kinds.GREET, kinds.GONE, kinds.BYE, kinds.PING))  # are never passed on
 MAX_STRIKES = 3
 MAX_MODULES = 256  # requests of one context, unanswered
-TWO = struct.Struct("<II")
 _ONE = struct.Struct("<I")
-_COLLECTIONS = frozenset((*range(0x80, 0xA0), *range(0xC7, 0xCA), *range(0xD4, 0xD9), *range(0xDC, 0xE0)))
 
 
 class Dispatch:
@@ -42,7 +41,7 @@ class Dispatch:
             kinds.PING: self._ping,
         }
         for kind in OPENERS:
-            self._handlers[kind] = self._opener(kind)
+            self._handlers[kind] = functools.partial(self._request, kind)
 
     def read(self, link):
         """Takes what is there. False: nothing more will come."""
@@ -51,14 +50,14 @@ class Dispatch:
         except BlockingIOError:
             return True
         except OSError as error:
-            return self._ended(link, "cannot be read: %s" % error.strerror)
+            return self._ended(link, str(error.strerror))
         if not data:
-            return self._ended(link, "has ended")
+            return self._ended(link, "its other end has closed")
         try:
             return self.take(link, data)
         except Exception:  # memory, or a mistake of ours: what comes next would be misunderstood
             complain()
-            return self._ended(link, "was cut after an error here")
+            return self._ended(link, "an error here")
 
     def take(self, link, data):
         """The same with bytes that were read."""
@@ -96,7 +95,7 @@ class Dispatch:
         self._engine.dropped += 1
         link.strikes += 1
         if link.strikes >= MAX_STRIKES:
-            self._ended(link, "was cut: %d frames came from there that are not allowed" % link.strikes)
+            self._ended(link, "%d frames came from there that are not allowed" % link.strikes)
 
     def _forward(self, link, kind, to, source, number, frame):
         engine = self._engine
@@ -150,23 +149,18 @@ class Dispatch:
 
     def _put(self, end, body):
         end.arrived += len(body) + ITEM_COST
-        if len(body) > 8 and body[0] in _COLLECTIONS and CHANNEL_MARK in bytes(body):  # those channels exist from now on: what is sent on them may come next
-            body = self._decoded(end.peer, body)
         end.items.append((end.arrived, body))
         if end.callback is not None:
             self._engine.callbacks.put(end)
         else:
             end.receivers.wake()
-
-    def _decoded(self, source, body):
-        try:
-            return (loads(body, lambda context, number: self._engine.found(source, context, number)),)
-        except LoadError as error:
-            return error
+            if end.when_readable is not None:
+                self._engine.tell(end)
 
     def _fail(self, end, text):
         self._engine.dropped += 1
-        self._engine.close(end, text, RemoteError("channel %d to context %d: %s" % (end.number, end.peer, text)))
+        error = {"type": "ProtocolError", "text": text, "traceback": ""}
+        self._engine.close(end, error, RemoteError("channel %d to context %d: %s" % (end.number, end.peer, text), "ProtocolError", text))
 
     def _known(self, source, number):
         """That channel, else None, and it is counted."""
@@ -224,18 +218,13 @@ class Dispatch:
             return
         end.credited = min(end.sent, end.credited + _ONE.unpack(body)[0])
         end.senders.wake_all()
+        self._engine.tell(end)
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
     def _is_free(self, source, number):
         """Whether that context may open a channel of that number."""
         return number != 0 and (number % 2 == 0) == (source < self._context) and (source, number) not in self._engine.ends
-
-    def _opener(self, kind):
-        def handle(link, source, number, body):
-            self._request(kind, link, source, number, body)
-
-        return handle
 
     def _request(self, kind, link, source, number, body):
         engine = self._engine
@@ -261,8 +250,6 @@ class Dispatch:
         if kind == MODULE:
             engine.count(end, quota, source)
         queue = TASKS if kind in (EXEC, CALL) else SERVICE
-        if CHANNEL_MARK in body:
-            body = self._decoded(source, body)
         engine.queues[queue].put((kind, source, body, end))
 
     def _log(self, link, source, number, body):
@@ -289,12 +276,14 @@ class Dispatch:
 
     def _open(self, link, source, number, body):
         engine = self._engine
-        if source != ROOT or source not in self._ancestors or len(body) != TWO.size or len(engine.ends) >= kinds.MAX_CHANNELS:
+        peer, number = TWO.unpack(body) if len(body) == TWO.size else (0, 0)
+        may = peer == SENDER or self._ancestors and source == engine.root
+        peer = source if peer == SENDER else peer
+        many = max(len(engine.ends), len(engine.announced)) >= kinds.MAX_CHANNELS
+        if not may or many or number == 0 or peer == self._context or peer in engine.gone or (peer, number) in engine.ends:
             engine.dropped += 1
-            return
-        peer, number = TWO.unpack(body)
-        if peer != self._context and number != 0 and (peer, number) not in engine.ends and peer not in engine.gone:
-            engine.ends[peer, number] = End(engine, peer, number)
+        else:
+            engine.announced[peer, number] = engine.ends[peer, number] = End(engine, peer, number)
 
     def _route(self, link, source, number, body):
         engine = self._engine
@@ -302,10 +291,8 @@ class Dispatch:
             engine.dropped += 1
             return
         context, via = TWO.unpack(body)
-        if via not in engine.links or context in engine.links or context == self._context or context in self._ancestors:
+        if context in self._ancestors or not engine.add_route(context, via):
             engine.dropped += 1
-            return
-        engine.routes[context] = engine.links[via]
 
     def _gone(self, link, source, number, body):
         engine = self._engine
@@ -323,7 +310,7 @@ class Dispatch:
 
     def _bye(self, link, source, number, body):
         if source == link.peer:
-            self._engine.link_ended(link, "was closed from there")
+            self._engine.link_ended(link, "")
         else:
             self._engine.dropped += 1
 

@@ -3,89 +3,98 @@
 `_brood` has the same classes with the same behaviour. One thread of the engine reads all links and never runs user code; every
 method may be called from any thread. Nothing here takes part in starting processes or in running code.
 
-class Engine(context, ancestors=(), item=MAX_ITEM, window=WINDOW, channel_type=Channel)
+class Engine(context, ancestors=(), item=MAX_ITEM, window=WINDOW, channel_type=Channel, name="", heartbeat=0)
     context, ancestors     numbers; ancestors[0] is the parent, ancestors[-1] the root; the root has none
+    name                   what texts call this context; default "master", "context N" if it has ancestors
+    heartbeat              seconds; a parent that is not heard for four times that is lost; 0: never
     add_link(peer, reader, writer, ahead=b"", name="", heartbeat=0)   descriptors (may be equal) of a stream on which the mark and
         GREET were exchanged; owned from now on, made non-blocking and not inheritable; peer is the parent or a new child.
-        ahead: bytes that were read beyond GREET. name: what texts call the peer, default "context N". heartbeat: seconds between two
-        PINGs to a child; a parent that is not heard for four times that has its link ended; 0: none
-    add_route(context, via)          this context is behind that child. KeyError if there is no such child
-    open(peer) -> Channel            a new number; nothing is sent. The peer is an ancestor or a descendant. GatewayLost
-    adopt(peer, number) -> Channel   the local object of a channel that somebody else opened (OPEN, extension 6); the same object as
-        long as one exists. A number that is unknown and this side's to give out is a channel that has ended: it is closed. OSError
-        over MAX_CHANNELS, as of open() and request()
-    request(peer, kind, value) -> Channel    opens a channel with EXEC, CALL, MODULE, STATUS or START. CALL blocks while MAX_CALLS,
-        MODULE while 256 to that context are unanswered: an answer is the end of the channel, by either side. A value longer than a
-        frame goes as PARTs of that channel before the frame that opens it. DumpError; GatewayLost if the context is gone or unknown
-    post(peer, kind, value)          LOG, OPEN, ROUTE, GONE, SHUTDOWN: no channel, no answer. OPEN and ROUTE: value is a pair of numbers.
-        LOG is dropped, and counted, over MAX_LOGS (or 32 MiB) that wait to be written; the next one that is not is preceded by a record
-        ("brood.gateways", 30, how many were lost). To the own context, a LOG goes to SERVICE here. DumpError; GatewayLost
+        ahead: bytes that were read beyond GREET. name: what texts call the peer, default "context N". heartbeat: seconds
+        between two PINGs to a child (to a parent: as Engine's); 0: none. ValueError, or GatewayLost after stop(): they are
+        not owned then
+    add_route(context, via)          this context is behind that child
+    open(peer) -> Channel            a new number; nothing is sent. With a peer that is gone: a channel that has ended
+    adopt(peer, number) -> Channel   the local object of a channel that somebody else opened (OPEN, extension 6); the same object
+        as long as one exists. One that is neither open nor announced has ended
+    request(peer, kind, value) -> Channel    opens a channel with EXEC, CALL, MODULE, STATUS or START. CALL blocks while
+        MAX_CALLS, MODULE while 256 to that context are unanswered: an answer is the end of the channel, by either side. A value
+        longer than a frame goes as PARTs of that channel before the frame that opens it. DumpError; GatewayLost if the context
+        is gone or unknown; OSError over MAX_CHANNELS, also of open()
+    post(peer, kind, value)          LOG, OPEN, ROUTE, GONE, SHUTDOWN: no channel, no answer; dropped if there is no way. OPEN and
+        ROUTE: value is a pair of numbers. LOG is dropped, and counted, over MAX_LOGS (or 32 MiB) that wait to be written; the
+        next one that is not is preceded by a record ("brood.gateways", 30, how many were lost). LOG to the own context goes to
+        SERVICE here. DumpError
     next(queue, timeout=None) -> (kind, peer, value, channel)   waits for a request; None after the time-out or stop()
-        TASKS: EXEC and CALL.  SERVICE: MODULE, LOG, STATUS, START, SHUTDOWN, GONE (value: [contexts, why]; peer: the neighbour that said
-        so or whose link has ended, the own context for lose()).
-        CALLBACKS: kind is 0, value is (function, argument) to call; also (RemoteError.warn, error) for an error nobody can receive.
-        channel is None where none was opened, and in CALLBACKS if nobody has it any more. A request that cannot be decoded is answered
-        with an error and not seen here. A request is not taken back when its channel is closed before somebody takes it.
+        TASKS: EXEC and CALL.  SERVICE: MODULE, LOG, STATUS, START, SHUTDOWN, GONE (value: [contexts, why]; peer: the first).
+        CALLBACKS: kind is 0, value is (function, argument) to call; one thread serves it, and says by its next next() that the
+        function has returned. Also (RemoteError.warn, error) for an error that nobody can receive any more.
+        channel is None where none was opened, and in CALLBACKS if nobody has it any more. A request that cannot be decoded is
+        answered with an error and not seen here. It is not taken back when its channel is closed before somebody takes it.
         Received LOGs that wait are at most MAX_LOGS and `window` bytes; what is over is counted, and told by a record as above.
-    set_spawner(function)            function(queue) is called in a new thread (daemonic) when something waits in a queue and nobody
-        is in next() for it. It is expected to call next(queue, ...) until None. Not called again for that queue until a thread of
-        its own has left.
-    capture(fd, name)                reads lines from fd (owned) and posts LOG (name, 20, line) to the root; lines over 8 KiB are cut into
-        several; what is no UTF-8 is replaced; an incomplete last line counts; reading stops while the link is congested
+    set_spawner(function)            function(queue) is called in a new thread (daemonic) when something waits in a queue and
+        nobody is in next() for it, nor on the way there. It is expected to call next(queue, ...) until None. TASKS has at most
+        1000 such threads, and CALL is short: it gets one when none was taken for 2 ms. The other queues have one at a time
+    capture(fd, name)                reads lines from fd (owned) and posts LOG (name, 20, line) to the root; lines over 8 KiB are
+        cut into several; what is no UTF-8 is replaced; reading stops while the link is congested
     watch(seconds) -> token, unwatch(token)     unless unwatched in time the process group is killed, even if the interpreter hangs
-    watch_writer           None or a descriptor, to be set: a pipe to a process that kills; it is sent struct "<d", the CLOCK_MONOTONIC
-        time at which to do it, inf for none, always the earliest that is set. Not closed here. Without it a thread kills (the group if
-        this process leads it, else the process): it cannot while something holds the interpreter. What was set outlives stop()
-    lose(context, why)               the child, or what is behind it, is gone: its links are closed, GONE is sent, channels end with
-        GatewayLost(why)
-    drain(seconds)                   waits until all that was sent, and was in the captured descriptors, is with the kernel; False after
-        the time
+    watch_writer           None or a descriptor, to be set: a pipe to a process that kills; it is sent struct "<d", the
+        CLOCK_MONOTONIC time at which to do it, inf for none, always the earliest that is set. Not closed here. Without it a
+        thread kills (the group if this process leads it, else the process): it cannot while something holds the interpreter.
+        What was set outlives stop()
+    lose(context, why)               the child, or what is behind it, is gone: its links are closed, GONE is sent, channels end
+        with GatewayLost(why)
+    drain(seconds)                   waits until all that was sent, and was in the captured descriptors (an incomplete line,
+        too), is with the kernel; False after the time
     stop()                           says BYE, closes all links and channels, ends the thread. Channels raise GatewayLost afterwards
-    stats() -> dict                  channels, calls (unanswered), dropped (frames), lost_logs, bytes_in, bytes_out, queued (bytes that are
-        not with the kernel yet)
+    stats() -> dict                  channels, calls (unanswered), queued (items and requests that nobody has taken), tasks (of
+        them), dropped (frames), lost_logs, bytes_in, bytes_out, unwritten (bytes that are not with the kernel yet)
+    raise_in_thread(ident, exception) -> bool     asynchronously, where that thread executes Python code
 
-    When the link to the parent ends: SERVICE gets GONE for it (contexts: the ancestors), TASKS is emptied, all queues then return
-    None at their end, and watch(LEAVE_WITHIN) is set.
+    When the link to the parent ends: SERVICE gets GONE for it, TASKS is emptied, all queues then return None at their end, and
+    watch(LEAVE_WITHIN) is set.
     SHUTDOWN: watch(min(seconds, LEAVE_WITHIN)), then the request goes to SERVICE.
     After a fork the child's engine is over: its descriptors are closed, nothing is said, methods raise GatewayLost.
 
 class Channel     made by an Engine only; `channel_type` of the engine is a subclass, whose __init__ is not called
     engine, peer, number
-    send(item, timeout=None)         blocks while the window is full, or 32 MiB wait for the link. DumpError, TimeoutError, OSError if closed.
-        A signal's exception while it waits: nothing was sent
-    receive(timeout=None)            the next item. RemoteError once, if the other side closed with an error, then EOFError; GatewayLost
-        each time; TimeoutError; OSError if there is a callback; LoadError for bytes that are no value: the channel is then closed
+    send(item, timeout=None)         blocks while the window is full, or 32 MiB wait for the link. DumpError, TimeoutError, OSError
+        if closed. A signal's exception while it waits: nothing was sent
+    receive(timeout=None)            the next item. RemoteError once, if the other side closed with an error, then EOFError;
+        GatewayLost each time; TimeoutError; OSError if there is a callback; LoadError for bytes that are no value: the channel
+        is then closed
     __iter__, __next__               until EOFError
     end()                            no more items from here
     finish(value)                    RETURN: the last item; never blocks
-    close(error=None)                ends both directions; error: text, a dict (type, text, traceback) or an exception. The other side
-        gets what was sent before. Nothing is done if it is closed already
+    close(error=None)                ends both directions; error: text, a dict (type, text, traceback) or an exception. The other
+        side gets what was sent before. Nothing is done if it is closed already
     isclosed()                       whether it was closed, here or there, or both sides have said END; items may be left
-    waitclose(timeout=None)          until the other side has closed, or END came. RemoteError (once), GatewayLost, TimeoutError
+    waitclose(timeout=None)          until the other side has closed, or END came, and a callback has returned from the last call
+        (but in the thread that serves CALLBACKS). RemoteError (once), GatewayLost, TimeoutError
     setcallback(callback, endmarker=NO_ENDMARKER)   each item, also those that wait, goes to callback in the thread that serves
         CALLBACKS, in order; endmarker, if given, after the last. OSError if there is one already
-    A channel that is not referenced any more is closed (END if it has a callback).
-    A channel can be an item, or in one, on the way to its own peer only (DumpError). The receiver's engine has it from the moment at
-    which that item arrives: what is sent on it next is not lost. A channel to a third context is taken from the root only.
+    when(function, writable=False)   CALLBACKS gets (function, None) once: when receive(), or send(), would not wait for the other side
+    A channel that is not referenced any more is closed (END if it has a callback); nothing is said of one that the other side does
+    not know. A channel that was opened here becomes known by OPEN, which precedes the first value that has it, the first item and END.
+    A channel can be an item, or in one, on the way to its own peer only (DumpError); kinds.End to its `home`.
 
-Frames that are for no open channel, not allowed, or not what the table says, are dropped and counted. A router reads no more from a child
-while 32 MiB that wait for another link came from it; from its parent it always reads. GONE from the parent may name a child: its link is
-closed. CLOSE with type "GatewayLost" and no traceback is a router's: it is received as GatewayLost.
+Frames that are for no open channel, not allowed, or not what the table says, are dropped and counted. A router reads no more from a
+child while 32 MiB that wait for another link came from it; from its parent it always reads. GONE from the parent may name a child:
+its link is closed. CLOSE with type "GatewayLost" and no traceback is a router's: it is received as GatewayLost.
 """
 
 import functools
 import os
-import threading
 import weakref
+from _thread import RLock, get_ident
 
 from . import kinds
 from .capture import Capture
 from .channel import NO_ENDMARKER, Channel
 from .channels import Channels
-from .dispatch import MAX_MODULES, TWO, Dispatch
-from .errors import DumpError, GatewayLost, LoadError
-from .kinds import CALL, CALLBACKS, LOG, MAX_CALLS, MAX_FRAME, MODULE, ROOT, SERVICE, STATUS
-from .link import FULL, HEAD, make_frame
+from .dispatch import MAX_MODULES, Dispatch
+from .errors import DumpError, LoadError
+from .kinds import CALL, CALLBACKS, LOG, MAX_CALLS, MAX_FRAME, MODULE, SERVICE, STATUS, TASKS
+from .link import FULL, HEAD, TWO, make_frame
 from .loop import Loop
 from .requests import Requests
 from .values import dumps, loads
@@ -94,29 +103,33 @@ from .watch import Watch
 
 _LOGGER, _WARNING = "brood.gateways", 30  # of what is said of lost records
 _LIMITS = {CALL: MAX_CALLS, MODULE: MAX_MODULES}  # requests of a kind to one context, unanswered
+_MOST_THREADS = 1000  # for tasks
 _engines = weakref.WeakSet()
+
+
+def _is_call(request):
+    return request[0] == CALL
 
 
 class Engine(Channels):
     """See the head of this file. `lock` guards all of it but what is said to belong to the engine's thread."""
 
-    def __init__(self, context, ancestors=(), item=kinds.MAX_ITEM, window=kinds.WINDOW, channel_type=Channel,
-                 name="master", heartbeat=0):
+    def __init__(self, context, ancestors=(), item=kinds.MAX_ITEM, window=kinds.WINDOW, channel_type=Channel, name="", heartbeat=0):
         self.context, self.ancestors = context, tuple(ancestors)
-        self.name, self.heartbeat = name, heartbeat
+        self.root = self.ancestors[-1] if ancestors else context
+        self.name = name or ("context %d" % context if ancestors else "master")
         self.item, self.window, self.quarter = item, window, max(1, window // 4)
-        self.lock = threading.RLock()
+        self.lock = RLock()
         self.links = {}  # neighbour -> Link
         self.routes = {}  # context behind a child -> the child's Link
         self.parent = None  # Link
         self.ends = {}  # (peer, number) -> End
+        self.announced = {}  # of them, those by OPEN that nobody has adopted; also when they have been closed since
         self.gone = {}  # context -> why
         self.asked = {}  # context -> its requests for modules, unanswered
         self.dropped = 0
         self.captures = set()
         self.deferred = set()  # links
-        self.queues = [Requests(self._kick) for _ in range(3)]
-        self.callbacks = self.queues[CALLBACKS]
         self._channel_type = channel_type
         self._numbers = {}  # peer -> the number that was opened last
         self._requests = {}  # (peer, kind) -> unanswered, of the kinds that have a limit
@@ -129,7 +142,12 @@ class Engine(Channels):
         self._orphan = ""  # why there is no parent any more
         self._watch = Watch()
         self._pid = os.getpid()
+        self._heartbeat = heartbeat
+        self._handed = None  # the End whose callback is being called
+        self._callback_thread = 0
         self._loop = Loop()
+        self.queues = [Requests(TASKS, self._loop, _MOST_THREADS, _is_call), Requests(SERVICE, self._loop, 1), Requests(CALLBACKS, self._loop, 1)]
+        self.callbacks = self.queues[CALLBACKS]
         self._dispatch = Dispatch(self)
         _engines.add(self)
         self._loop.start()
@@ -161,7 +179,9 @@ class Engine(Channels):
             return self._post_log(peer, value)
         body = TWO.pack(*value) if kind in (kinds.OPEN, kinds.ROUTE) else dumps(value)
         with self.lock:
-            self.deliver(self._link_to(peer), None, make_frame(kind, peer, self.context, 0, body))
+            link = self._way_to(peer)
+            if link is not None:
+                self.deliver(link, None, make_frame(kind, peer, self.context, 0, body))
 
     def _post_log(self, peer, record):
         body = dumps(record)
@@ -170,7 +190,10 @@ class Engine(Channels):
         with self.lock:
             if peer == self.context:
                 return self.logged(peer, body)
-            link = self._link_to(peer)
+            link = self._way_to(peer)
+            if link is None:
+                self._lost_logs += 1
+                return
             if link.logs >= kinds.MAX_LOGS or link.queued > FULL:
                 self._lost_logs += 1
                 self._untold += 1
@@ -184,13 +207,6 @@ class Engine(Channels):
         count, self._untold = self._untold, 0
         return dumps([_LOGGER, _WARNING, "%d log records were lost, there were too many at once" % count])
 
-    def log(self, record):
-        """Of a capture: to the root, if there is a way."""
-        try:
-            self._post_log(ROOT, record)
-        except (GatewayLost, DumpError):
-            self._lost_logs += 1
-
     def logged(self, source, body):
         """With the lock. A record that has arrived."""
         if self._logs[0] >= kinds.MAX_LOGS or self._logs[1] > self.window:
@@ -203,7 +219,17 @@ class Engine(Channels):
             self.queues[SERVICE].put((LOG, source, data, None))
 
     def next(self, queue, timeout=None):
-        return self.queues[queue].take(self._present_callback if queue == CALLBACKS else self._present, timeout)
+        if queue != CALLBACKS:
+            return self.queues[queue].take(self._present, timeout)
+        self._callback_thread = get_ident()
+        end, self._handed = self._handed, None
+        if end is not None:
+            self._check_delivered(end)
+        return self.callbacks.take(self._present_callback, timeout)
+
+    def is_calling_back(self):
+        """Whether this is the thread that serves CALLBACKS."""
+        return get_ident() == self._callback_thread
 
     def wait(self, waiters, is_ready, seconds=None):
         """Waiters.wait(), but for the engine's own thread, where a finaliser may run: it would wait for itself."""
@@ -215,13 +241,6 @@ class Engine(Channels):
         for queue in self.queues:
             queue.set_spawner(function)
 
-    def _kick(self):
-        self._loop.call(self._spawn)
-
-    def _spawn(self):
-        for number, queue in enumerate(self.queues):
-            queue.spawn(number)
-
     def _present(self, request):
         kind, source, data, end = request
         if kind == LOG:
@@ -229,9 +248,7 @@ class Engine(Channels):
                 self._logs[0] -= 1
                 self._logs[1] -= len(data)
         try:
-            value = None if kind == STATUS else self._value(source, data)
-            if kind == LOG and not (type(value) is list and [type(part) for part in value] == [str, int, str]):
-                raise LoadError("this is no log record")
+            value = self._value(kind, source, data)
         except LoadError as error:
             self.dropped += 1
             if end is not None:
@@ -242,21 +259,23 @@ class Engine(Channels):
         with self.lock:
             return kind, source, value, self.handle(end)
 
-    def _value(self, source, data):
-        if type(data) is tuple:
-            return data[0]
-        if isinstance(data, LoadError):
-            raise data
-        return loads(data, functools.partial(self.found, source))
+    def _value(self, kind, source, body):
+        if kind == STATUS:
+            return None
+        value = loads(body, functools.partial(self.found, source))
+        if kind == LOG and not (type(value) is list and [type(part) for part in value] == [str, int, str]):
+            raise LoadError("this is no log record")
+        return value
 
     def _present_callback(self, end):
         if type(end) is tuple:
             return 0, self.context, end, None
         try:
             there, item = end.take()
-        except (LoadError, OSError):
+        except LoadError:
             there = False
         if there:
+            self._handed = end
             return 0, end.peer, (end.callback, item), end.there()
         if not end.is_received or end.items:
             return None
@@ -264,8 +283,15 @@ class Engine(Channels):
         if end.there() is None:
             self.warn(end)
         if marker is NO_ENDMARKER:
-            return None
+            return self._check_delivered(end)
+        self._handed = end
         return 0, end.peer, (end.callback, marker), end.there()
+
+    @staticmethod
+    def _check_delivered(end):
+        if end.is_received and not end.items and end.endmarker is NO_ENDMARKER:
+            end.delivered = True
+            end.closers.wake_all()
 
     # --- the process ------------------------------------------------------------------------------------------------
 
@@ -292,12 +318,10 @@ class Engine(Channels):
     def unwatch(self, token):
         self._watch.unset(token)
 
-    def raise_in_thread(self, ident, exception):
-        try:
-            import ctypes
-        except ImportError:
-            return False
-        return bool(ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(exception)))
+    @staticmethod
+    def raise_in_thread(ident, exception):
+        import ctypes
+        return ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(exception)) > 0
 
     def drain(self, seconds):
         until, is_read = Until(seconds), []
@@ -348,7 +372,7 @@ class Engine(Channels):
 
     def _forked(self):
         """In a child of a fork: nothing here is its own."""
-        self.lock = threading.RLock()
+        self.lock = RLock()
         self._loop.forget()
         for link in self.links.values():
             link.closed = True
@@ -373,7 +397,9 @@ class Engine(Channels):
                 "lost_logs": self._lost_logs,
                 "bytes_in": self._bytes[0] + sum(link.bytes_in for link in links),
                 "bytes_out": self._bytes[1] + sum(link.bytes_out for link in links),
-                "queued": sum(link.pending() + sum(bulk.left for bulk in link.bulk) for link in links),
+                "queued": sum(map(len, self.queues)) + sum(len(end.items) for end in self.ends.values()),
+                "tasks": len(self.queues[TASKS]),
+                "unwritten": sum(link.pending() + sum(bulk.left for bulk in link.bulk) for link in links),
             }
 
 

@@ -16,6 +16,7 @@ INCOMPLETE = b"incomplete"  # what read() gives in the middle of such a frame
 FULL = 32 << 20  # bytes that wait to be written: who can wait, waits
 LOW = 512 << 10  # and goes on
 VERSION = 1
+TWO = struct.Struct("<II")  # body of OPEN and ROUTE
 _START = struct.Struct("<IHH")
 
 

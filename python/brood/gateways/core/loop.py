@@ -3,8 +3,7 @@
 import os
 import select
 import sys
-import threading
-from _thread import get_ident
+from _thread import RLock, allocate_lock, get_ident, start_new_thread
 from collections import deque
 from time import monotonic
 
@@ -21,19 +20,22 @@ class Loop:
         os.set_blocking(self._woken, False)
         os.set_blocking(self._waker, False)
         self._calls = deque()
-        self._waking = threading.RLock()  # a finaliser may run inside of wake()
+        self._waking = RLock()  # a finaliser may run inside of wake()
         self._timers = {}  # function -> when to call it
-        self._is_stopped = False
+        self._is_stopped = self._is_closed = False
         self.on_readable(self._woken, self._empty_pipe)
-        self._thread = threading.Thread(target=self._run, name="brood-engine", daemon=True)
+        self._ident = None  # of the thread
+        self._running = allocate_lock()  # held until the thread ends
 
     def start(self):
-        self._thread.start()
+        self._running.acquire()
+        self._ident = start_new_thread(self._run, ())
 
     def call(self, function):
         """Has it called soon."""
         self._calls.append(function)
-        self.wake()
+        if not self.is_current():
+            self.wake()
 
     def wake(self):
         with self._waking:
@@ -44,19 +46,29 @@ class Loop:
                     pass
 
     def is_current(self):
-        return get_ident() == self._thread.ident
+        return get_ident() == self._ident
 
     def stop(self):
         """Any thread. Returns when the thread has ended, unless it is the caller."""
         self.call(self._stop)
-        if not self.is_current() and self._thread.is_alive():
-            self._thread.join()
+        if not self.is_current():
+            with self._running:
+                pass
 
     def forget(self):
         """After a fork, in the child: the thread is not there, what it shares with the parent is not touched."""
-        self._waking = threading.RLock()
-        self._stop()
+        self._waking, self._running = RLock(), allocate_lock()
+        self._is_stopped = True
         self._calls.clear()
+        if not self._is_closed:
+            self._close()
+
+    def _close(self):
+        if hasattr(self._poll, "close"):
+            self._poll.close()
+        os.close(self._woken)
+        os.close(self._waker)
+        self._is_closed = True
 
     # --- in the thread ----------------------------------------------------------------------------------------------
 
@@ -85,16 +97,31 @@ class Loop:
             self._timers[function] = moment
 
     def _run(self):
-        poll, functions, calls = self._poll.poll, self._functions, self._calls
-        while not self._is_stopped:
-            for descriptor, _ in poll(self._until_timer()):
-                function = functions.get(descriptor)
-                if function is not None:
-                    self._do(function)
-            while calls:
-                self._do(calls.popleft())
-            if self._timers:
-                self._run_timers()
+        self._ident = get_ident()
+        try:
+            while not self._is_stopped:
+                for descriptor, _ in self._poll.poll(self._until_timer()):
+                    function = self._functions.get(descriptor)
+                    if function is not None:
+                        self._do(function)
+                self._run_calls()
+                if self._timers:
+                    self._run_timers()
+            self._run_calls()
+            self._close()
+        finally:
+            self._running.release()
+
+    def _run_calls(self):
+        while self._calls:
+            self._do(self._calls.popleft())
+
+    @staticmethod
+    def _do(function):
+        try:
+            function()
+        except Exception:  # a mistake of ours must not end all links
+            complain()
 
     def _until_timer(self):
         if self._calls:
@@ -107,13 +134,6 @@ class Loop:
             del self._timers[function]
             self._do(function)
 
-    def _do(self, function):
-        if not self._is_stopped:
-            try:
-                function()
-            except Exception:  # a mistake of ours must not end all links
-                complain()
-
     def _empty_pipe(self):
         try:
             os.read(self._woken, 4096)
@@ -122,12 +142,7 @@ class Loop:
 
     def _stop(self):
         with self._waking:
-            if not self._is_stopped:
-                self._is_stopped = True
-                if hasattr(self._poll, "close"):
-                    self._poll.close()
-                os.close(self._woken)
-                os.close(self._waker)
+            self._is_stopped = True
 
 
 def complain():

@@ -30,7 +30,7 @@ class Network:
             for descriptor in (reader, writer):
                 os.set_blocking(descriptor, False)
                 os.set_inheritable(descriptor, False)
-            link = Link(peer, is_parent, reader, writer, name or "context %d" % peer, self.heartbeat if is_parent else heartbeat)
+            link = Link(peer, is_parent, reader, writer, name or "context %d" % peer, heartbeat or is_parent and self._heartbeat)
             self.links[peer] = link
             if is_parent:
                 self.parent = link
@@ -46,13 +46,24 @@ class Network:
             self._loop.at(monotonic(), self._beat)
 
     def add_route(self, context, via):
+        """False: there is no such child, or that context is none that could be behind it."""
         with self.lock:
-            self.routes[context] = self.links[via]
+            link = self.links.get(via)
+            if link is None or link.is_parent or context in self.links or context == self.context or context in self.gone:
+                return False
+            self.routes[context] = link
+            return True
 
-    def _link_to(self, context):
+    def _way_to(self, context):
+        """With the lock. The link, or None."""
         link = self.routes.get(context)
         if link is None and context != self.context and context not in self.gone:
             link = self.parent
+        return link
+
+    def _link_to(self, context):
+        """With the lock. GatewayLost."""
+        link = self._way_to(context)
         if link is None:
             self._check()
             raise GatewayLost(self.why_lost(context))
@@ -61,7 +72,7 @@ class Network:
     def why_lost(self, context):
         if context == self.context:
             return "context %d is this one" % context
-        return self.gone.get(context) or self._orphan or "context %d has no way to context %d" % (self.context, context)
+        return self._over or self.gone.get(context) or self._orphan or "there is no way to context %d" % context
 
     def _check(self):
         if self._over:
@@ -79,7 +90,7 @@ class Network:
             if link.is_parent:
                 moment = link.heard + _TIMES * link.heartbeat
                 if moment <= now:
-                    self.link_ended(link, "is broken: nothing came for %d seconds" % (_TIMES * link.heartbeat))
+                    self.link_ended(link, "nothing was heard from there for %d seconds" % (_TIMES * link.heartbeat))
                     continue
             else:
                 moment = link.pinged + link.heartbeat
@@ -92,17 +103,21 @@ class Network:
         self._loop.at(min(moments) if moments else None, self._beat)
 
     def link_ended(self, link, why):
-        """Any thread. The link to a neighbour, and all behind it."""
+        """Any thread. The link to a neighbour, and all behind it; without a reason it has said BYE."""
         with self.lock:
             if link.closed:
                 return
+            if not why:
+                why = "%s has left" % link.name
+            elif link.is_parent:
+                why = "the link from %s to its parent, %s, has ended: %s" % (self.name, link.name, why)
+            else:
+                why = "the link from %s to %s has ended: %s" % (self.name, link.name, why)
             if link.is_parent:
-                why = "the link between context %d and its parent, %s, %s" % (self.context, link.name, why)
                 self._orphan = why
                 contexts = list(self.ancestors)
             else:
-                why = "%s: its link to context %d %s" % (link.name, self.context, why)
-                contexts = [context for context, through in self.routes.items() if through is link]
+                contexts = [link.peer] + [context for context, through in self.routes.items() if through is link and context != link.peer]
             self.contexts_gone(contexts, why, link)
             self._close_link(link)
             if link.is_parent:
@@ -143,6 +158,8 @@ class Network:
             end.lost = why
             self.give_up(end)
             self.finished(end, None)
+        for key in [key for key in self.announced if key[0] in lost]:
+            del self.announced[key]
         for context in contexts:
             self.gone[context] = why
             self.routes.pop(context, None)
@@ -155,7 +172,7 @@ class Network:
                     self._close_link(link)
                 else:
                     self.deliver(link, None, make_frame(GONE, link.peer, self.context, 0, body))
-        self.queues[SERVICE].put((GONE, source.peer if source is not None else self.context, ([list(contexts), why],), None))
+        self.queues[SERVICE].put((GONE, contexts[0], body, None))
 
     def lose(self, context, why):
         with self.lock:

@@ -1,21 +1,28 @@
 """What waits for a thread that is not the engine's: tasks, requests to the engine's owner, callbacks."""
 
-import threading
+from _thread import get_ident
 from collections import deque
+from time import monotonic
 
 from .waiting import Until, Waiters
 
+_STALLED = 0.002  # seconds that short work waits for a thread that is busy
+
 
 class Requests:
-    """One queue. `kick()` is called when a thread should be started for it; the engine's thread then calls spawn()."""
+    """One queue, and the threads that are started for it: when something waits, nobody is in take(), nobody is on the way there, and
+    fewer than `most` have been started. `is_short(item)`: a busy thread will take it soon, unless it takes none for _STALLED."""
 
-    def __init__(self, kick):
-        self._kick = kick
+    def __init__(self, number, loop, most, is_short=lambda item: False):
+        self._number, self._loop, self._most, self._is_short = number, loop, most, is_short
         self._items = deque()
         self._waiters = Waiters()
         self._inside = set()  # tokens of the threads in take()
         self._spawner = None
-        self._spawned = None  # the thread that was started here
+        self._threads = set()  # tokens of those that were started here
+        self._coming = {}  # of them, those that were not in take() yet -> thread
+        self._taken = 0  # items, ever
+        self._taken_before = None  # when it began to wait for a busy thread; else None
         self.is_ended = False  # nothing more will be put here
 
     def __len__(self):
@@ -24,32 +31,58 @@ class Requests:
     def put(self, item):
         self._items.append(item)
         self._waiters.wake()
-        self.check()
-
-    def check(self):
-        """Asks for a thread if one is due."""
-        if self._items and not self._inside and self._spawner is not None and self._spawned is None:
-            self._kick()
+        if self._wants_thread() and not (self._taken_before is not None and self._is_short(item)):
+            self._loop.call(self._provide)
 
     def set_spawner(self, function):
         self._spawner = function
-        self.check()
+        self._loop.call(self._provide)
 
-    def spawn(self, queue):
-        """In the engine's thread. Starts a thread that is in nobody's way, if one is due."""
-        if self._items and not self._inside and self._spawner is not None and self._spawned is None:
-            self._spawned = threading.Thread(target=self._serve, args=(queue,), name="brood-queue-%d" % queue, daemon=True)
-            try:
-                self._spawned.start()
-            except RuntimeError:  # no more threads: the next item tries again
-                self._spawned = None
+    def _wants_thread(self):
+        return bool(self._items and self._spawner and not self._inside and not self._coming and len(self._threads) < self._most)
 
-    def _serve(self, queue):
+    def _provide(self):
+        """In the engine's thread."""
+        if not self._wants_thread() or self.is_ended:
+            return
         try:
-            self._spawner(queue)
+            is_short = self._is_short(self._items[-1])
+        except IndexError:
+            return
+        if not is_short:
+            self._spawn()
+        elif self._taken_before is None:
+            self._taken_before = self._taken
+            self._loop.at(monotonic() + _STALLED, self._check_stalled)
+
+    def _check_stalled(self):
+        before, self._taken_before = self._taken_before, None
+        if self._taken != before:
+            self._provide()
+        elif self._wants_thread() and not self.is_ended:
+            self._spawn()
+
+    def _spawn(self):
+        import threading
+        token = object()
+        self._threads.add(token)
+        self._coming[token] = 0
+        name = "brood-queue-%d" % self._number
+        try:
+            threading.Thread(target=self._serve, args=(token,), name=name, daemon=True).start()
+        except RuntimeError:  # no more threads: the next item tries again
+            self._threads.discard(token)
+            del self._coming[token]
+
+    def _serve(self, token):
+        self._coming[token] = get_ident()
+        try:
+            self._spawner(self._number)
         finally:
-            self._spawned = None
-            self.check()
+            self._threads.discard(token)
+            self._coming.pop(token, None)
+            if self._items:
+                self._loop.call(self._provide)
 
     def take(self, present, timeout):
         """present() of the next item that is not None from it; None after the time, and at the end of the queue."""
@@ -57,6 +90,8 @@ class Requests:
         token = object()
         try:
             self._inside.add(token)
+            if self._coming:
+                self._arrived()
             while True:
                 while self._items:
                     found = self._take_one(present)
@@ -66,14 +101,21 @@ class Requests:
                     return None
         finally:
             self._inside.discard(token)
-            if self._items:
-                self.check()
+            if self._items and self._taken_before is None and self._wants_thread():
+                self._loop.call(self._provide)
+
+    def _arrived(self):
+        me = get_ident()
+        for token, thread in list(self._coming.items()):
+            if thread == me:
+                self._coming.pop(token, None)
 
     def _take_one(self, present):
         try:
             item = self._items.popleft()
         except IndexError:
             return None
+        self._taken += 1
         try:
             return present(item)
         except BaseException:  # a signal's: nobody was given it

@@ -228,8 +228,6 @@ def _pack_extended(code):
 
 
 def _pack_other(out, value, levels, channel):
-    if isinstance(value, int):
-        return _pack_int(out, int.__pos__(value), levels, channel)
     where = None if channel is None else channel(value)
     if where is None:
         kind = type(value)

@@ -1,7 +1,6 @@
 """Threads that wait for something that another thread does."""
 
 from _thread import TIMEOUT_MAX, allocate_lock
-from collections import deque
 from time import monotonic
 
 
@@ -12,7 +11,7 @@ class Waiters:
     __slots__ = ("_locks",)
 
     def __init__(self):
-        self._locks = deque()
+        self._locks = []
 
     def __len__(self):
         return len(self._locks)
@@ -37,7 +36,7 @@ class Waiters:
 
     def wake(self):
         try:
-            lock = self._locks.popleft()
+            lock = self._locks.pop(0)
         except IndexError:
             return
         lock.release()

@@ -4,7 +4,7 @@ import math
 import os
 import signal
 import struct
-import threading
+from _thread import TIMEOUT_MAX, allocate_lock, start_new_thread
 from time import monotonic
 
 MOMENT = struct.Struct("<d")  # of CLOCK_MONOTONIC; inf: none
@@ -19,11 +19,11 @@ class Watch:
 
     def __init__(self):
         self.writer = None
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._moments = {}
         self._tokens = 0
         self._told = math.inf
-        self._changed = None  # Condition of the thread
+        self._changed = None  # a lock that the thread waits for
 
     def set(self, seconds):
         with self._lock:
@@ -39,7 +39,7 @@ class Watch:
 
     def forget(self):
         """After a fork, in the child: what was set is about the parent."""
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._moments.clear()
         self._told, self._changed = math.inf, None
         if self.writer is not None:
@@ -58,17 +58,18 @@ class Watch:
             except OSError:
                 self.writer = None  # it is gone: better a thread than nothing
         if self._changed is None:
-            self._changed = threading.Condition(self._lock)
-            threading.Thread(target=self._run, name="brood-watch", daemon=True).start()
-        self._changed.notify()
+            self._changed = allocate_lock()
+            self._changed.acquire()
+            start_new_thread(self._run, (self._changed,))
+        elif self._changed.locked():
+            self._changed.release()
 
-    def _run(self):
-        with self._lock:
-            while True:
-                left = self._told - monotonic()
-                if left <= 0:
-                    kill()
-                self._changed.wait(min(left, threading.TIMEOUT_MAX))
+    def _run(self, changed):
+        while True:
+            left = self._told - monotonic()
+            if left <= 0:
+                kill()
+            changed.acquire(True, min(left, TIMEOUT_MAX))
 
 
 def kill():
