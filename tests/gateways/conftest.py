@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
 from group_fixture import engine, gateway, group  # noqa: E402, F401
 from hosts.fixtures import hosts, sshd  # noqa: E402, F401
 from remote_fixture import remotes  # noqa: E402, F401
+from rsync_fixture import dest, meddle, source, sync  # noqa: E402, F401
 
 
 @pytest.fixture
