@@ -25,6 +25,13 @@ timespec to_timespec(int64_t ns) { return {ns / kSecond, ns % kSecond}; }
 
 // --- waiting threads -----------------------------------------------------------------------------
 
+std::unique_ptr<Waiter> Engine::take_waiter() {
+  if (idle_waiters_.empty()) return std::make_unique<Waiter>();
+  std::unique_ptr<Waiter> waiter = std::move(idle_waiters_.back());
+  idle_waiters_.pop_back();
+  return waiter;
+}
+
 void Engine::wake(const void* what) {
   for (Waiter* waiter : waiters_)
     if (waiter->what == what) waiter->wake();

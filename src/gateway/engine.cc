@@ -510,8 +510,12 @@ void Engine::stop() {
   }
   thread_.join();
   Lock lock(mutex_);
+  left_.wait(lock, [this] { return inside_ == 0; });
   captures_.clear();
-  dead_links_.clear();
+  std::erase_if(dead_links_, [](const auto& link) { return !link->writing; });
+  idle_waiters_.clear();
+  epoll_.reset();
+  timer_.reset();
 }
 
 EngineStats Engine::stats() {
@@ -539,6 +543,7 @@ void Engine::after_fork_in_child() {
   links_.clear();
   dead_links_.clear();
   captures_.clear();
+  idle_waiters_.clear();
   epoll_.reset();
   timer_.reset();
 }

@@ -224,6 +224,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   Wait wait(Lock& lock, const void* what, uint32_t peer, int64_t deadline, Ready ready);
   Wait sleep(Lock& lock, Waiter& waiter, const void* what, Link* wanted, bool leads,
              int64_t deadline);
+  std::unique_ptr<Waiter> take_waiter();
   void wake(const void* what);
   bool lead(Link& link);
   void stop_leading(Link& link);
@@ -291,7 +292,10 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::unordered_map<uint32_t, size_t> unanswered_;            // calls, by peer
   std::unordered_map<uint32_t, size_t> modules_;               // MODULE requests, by peer
   Inbox inboxes_[kQueues];
-  std::vector<Waiter*> waiters_;
+  std::vector<Waiter*> waiters_;                       // that sleep
+  std::vector<std::unique_ptr<Waiter>> idle_waiters_;  // for the next threads
+  int inside_ = 0;                                     // threads in wait()
+  std::condition_variable left_;                       // the last of them, after finished_
   std::map<uint64_t, int64_t> watches_;
   std::list<std::unique_ptr<Capture>> captures_;
   uint64_t last_watch_ = 0;

@@ -9,6 +9,9 @@ namespace brood::gateway {
 // thread reads the link on the way to `peer` itself, if nobody else does; kNobody: it only sleeps.
 template <typename Ready>
 Wait Engine::wait(Lock& lock, const void* what, uint32_t peer, int64_t deadline, Ready ready) {
+  if (ready()) return Wait::kDone;
+  std::unique_ptr<Waiter> waiter = take_waiter();
+  ++inside_;
   Link* led = nullptr;
   Wait result = Wait::kDone;
   while (!ready()) {
@@ -26,10 +29,12 @@ Wait Engine::wait(Lock& lock, const void* what, uint32_t peer, int64_t deadline,
       led = nullptr;
     }
     if (led == nullptr && wanted != nullptr && lead(*wanted)) led = wanted;
-    result = sleep(lock, this_waiter(), what, wanted, led != nullptr, deadline);
+    result = sleep(lock, *waiter, what, wanted, led != nullptr, deadline);
     if (result != Wait::kDone) break;
   }
   if (led != nullptr) stop_leading(*led);
+  if (!finished_) idle_waiters_.push_back(std::move(waiter));
+  if (--inside_ == 0 && finished_) left_.notify_all();
   return result != Wait::kDone && result != Wait::kEnded && ready() ? Wait::kDone : result;
 }
 

@@ -34,10 +34,4 @@ struct Waiter {
   const void* what = nullptr;  // the channel or queue that it waits for
 };
 
-// Of the calling thread.
-inline Waiter& this_waiter() {
-  thread_local Waiter waiter;
-  return waiter;
-}
-
 }  // namespace brood::gateway

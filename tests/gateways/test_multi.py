@@ -19,7 +19,9 @@ def test_it_is_a_sequence(gateways):
     channels = [gateways().remote_exec("channel.receive()") for _ in range(2)]
     multi = MultiChannel(iter(channels))
     assert len(multi) == 2 and list(multi) == channels and multi[1] is channels[1]
-    assert channels[0] in multi and gateways().remote_exec("pass") not in multi
+    other = gateways().remote_exec("pass")
+    assert channels[0] in multi and other not in multi
+    other.waitclose()
     multi.send_each(None)
     multi.waitclose()
 
