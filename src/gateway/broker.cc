@@ -254,10 +254,9 @@ void Engine::handle_event(Lock& lock, uint64_t tag, uint32_t events) {
 void Engine::handle_due() {
   const int64_t now = monotonic_ns();
   for (const auto& [token, due] : watches_) {
-    if (due <= now) {
-      // Only a group of its own: not that of whoever has started this process.
-      kill(getpgrp() == getpid() ? 0 : getpid(), SIGKILL);
-    }
+    if (watch_writer_ >= 0) break;
+    // Only a group of its own: not that of whoever has started this process.
+    if (due <= now) kill(getpgrp() == getpid() ? 0 : getpid(), SIGKILL);
     arm(due);
   }
   beat(now);
@@ -327,7 +326,7 @@ void Engine::reap() {
 bool Engine::wants_thread(Queue queue) const {
   constexpr int kMostThreads = 1000;
   const Inbox& inbox = inboxes_[static_cast<int>(queue)];
-  if (!may_spawn_ || inbox.requests.empty() || stopping_) return false;
+  if (!may_spawn_ || inbox.requests.empty() || stopping_ || queues_over_) return false;
   if (queue != Queue::kTasks) return inbox.threads == 0 && inbox.waiting == 0;  // in order
   return inbox.waiting + inbox.spawned == 0 && inbox.threads < kMostThreads;
 }
