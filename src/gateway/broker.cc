@@ -26,10 +26,23 @@ timespec to_timespec(int64_t ns) { return {ns / kSecond, ns % kSecond}; }
 // --- waiting threads -----------------------------------------------------------------------------
 
 std::unique_ptr<Waiter> Engine::take_waiter() {
-  if (idle_waiters_.empty()) return std::make_unique<Waiter>();
-  std::unique_ptr<Waiter> waiter = std::move(idle_waiters_.back());
-  idle_waiters_.pop_back();
+  std::unique_ptr<Waiter> waiter;
+  if (idle_waiters_.empty()) {
+    waiter = std::make_unique<Waiter>();
+  } else {
+    waiter = std::move(idle_waiters_.back());
+    idle_waiters_.pop_back();
+  }
+  inside_.insert(waiter.get());
   return waiter;
+}
+
+void Engine::give_back(std::unique_ptr<Waiter> waiter) {
+  inside_.erase(waiter.get());
+  if (!finished_)
+    idle_waiters_.push_back(std::move(waiter));
+  else if (inside_.empty())
+    left_.notify_all();
 }
 
 void Engine::wake(const void* what) {

@@ -559,7 +559,7 @@ void Engine::stop() {
   }
   thread_.join();
   Lock lock(mutex_);
-  left_.wait(lock, [this] { return inside_ == 0; });
+  left_.wait(lock, [this] { return inside_.empty(); });
   captures_.clear();
   std::erase_if(dead_links_, [](const auto& link) { return !link->writing; });
   idle_waiters_.clear();
@@ -600,7 +600,9 @@ void Engine::after_fork_in_child() {
   new std::thread(std::move(thread_));  // there is no such thread in this process
   stopping_ = finished_ = true;
   waiters_.clear();
-  inside_ = 0;
+  for (const Waiter* waiter : inside_)  // of threads that are not in this process
+    ::close(waiter->event.get());
+  inside_.clear();
   for (auto& [key, channel] : channels_)
     channel->items.clear();
   end_all("this process is a fork of the one that has the gateway");

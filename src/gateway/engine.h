@@ -245,6 +245,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   Wait sleep(Lock& lock, Waiter& waiter, const void* what, Link* wanted, bool leads,
              int64_t deadline);
   std::unique_ptr<Waiter> take_waiter();
+  void give_back(std::unique_ptr<Waiter> waiter);
   void wake(const void* what);
   bool lead(Link& link);
   void stop_leading(Link& link);
@@ -318,7 +319,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   Inbox inboxes_[kQueues];
   std::vector<Waiter*> waiters_;                       // that sleep
   std::vector<std::unique_ptr<Waiter>> idle_waiters_;  // for the next threads
-  int inside_ = 0;                                     // threads in wait()
+  std::set<Waiter*> inside_;                           // of threads in wait()
   std::condition_variable left_;                       // the last of them, after finished_
   std::map<uint64_t, int64_t> watches_;
   std::list<std::unique_ptr<Capture>> captures_;
