@@ -99,6 +99,7 @@ root, child, near, far = connected()
 def echo():
     for item in far:
         far.send(item)
+    far.close()
 echoing = in_thread(echo)
 signal.signal(signal.SIGALRM, handler)
 received, count = [], 0
@@ -134,7 +135,6 @@ numbers = [number for number, _ in received]
 assert all(text == "x" * (number % 50) for number, text in received)
 assert numbers == sorted(set(numbers)), "order, or twice"
 assert len(numbers) > 100 and count - len(numbers) <= 2 * interrupts, (interrupts, count, len(numbers))
-assert root.stats()["dropped"] == child.stats()["dropped"] == 0
 contexts.close()
 """
     assert run(engine_module, program) == 0
