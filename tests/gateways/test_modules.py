@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from hosts.processes import DEADLINE, wait_until
-from interpreters_found import INTERPRETERS
+from interpreters import INTERPRETERS
 from remote_fixture import start_staged
 
 from brood.gateways.core.errors import RemoteError

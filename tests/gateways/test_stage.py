@@ -11,7 +11,7 @@ import venv
 
 import pytest
 from hosts.processes import DEADLINE, command_line, descendants, ended, wait_until
-from interpreters_found import INTERPRETERS
+from interpreters import INTERPRETERS
 from remote_fixture import PACKAGE, start_staged
 
 from brood.gateways.core import greeting, kinds, stage
@@ -189,6 +189,16 @@ def test_the_watch_holds_nothing_open(remotes):
     (watch,) = descendants(remote.pid)
     held = [os.readlink(f"/proc/{watch}/fd/{name}") for name in os.listdir(f"/proc/{watch}/fd")]
     assert len(held) <= 3 and os.readlink(f"/proc/{remote.pid}/fd/101") not in held
+
+
+@pytest.mark.parametrize("python", INTERPRETERS)
+def test_the_watch_ends_with_the_interpreter(remotes, python):
+    """And with all of its process group, even if what the program has started holds the pipe to the watch."""
+    remote = start_staged(remotes, f"popen//python={python}")
+    (watch,) = descendants(remote.pid)
+    pid = remote.evaluate("import os, time\npid = os.fork()\nif not pid:\n time.sleep(60)\n os._exit(0)\nchannel.send(pid)")
+    remote.process.kill()
+    wait_until(lambda: ended(watch, pid), "the end of the watch and of what was started")
 
 
 def test_what_ends_in_the_middle_of_the_payload_leaves_nothing():

@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import pexpect
 import pytest
 from hosts.processes import DEADLINE, command_line, ended, wait_until
 from hosts.sshd import Sshd
@@ -169,6 +170,35 @@ def test_a_master_that_ignores_interrupts(remotes):
     os.kill(remote.pid, signal.SIGINT)
     with pytest.raises(RemoteError):
         channel.receive(DEADLINE)
+
+
+TYPED = """
+import sys
+sys.path[:0] = {path!r}
+from remote_fixture import Master
+master = Master()
+try:
+    remotes = [master.start(), *(master.start(spec) for spec in {specs!r})]
+    try:
+        print("ready", flush=True)
+        sys.stdin.read()
+    except KeyboardInterrupt:
+        print("interrupted", [remote.call("os", "getpid") == remote.pid for remote in remotes])
+finally:
+    master.close()
+"""
+
+
+def test_an_interrupt_that_is_typed(sshd):
+    child = pexpect.spawn(sys.executable, ["-c", TYPED.format(path=sys.path[:4], specs=[sshd.spec()])], timeout=DEADLINE)
+    try:
+        child.expect("ready")
+        child.sendintr()
+        child.expect(r"interrupted \[True, True\]")
+        child.expect(pexpect.EOF)
+    finally:
+        child.close(force=True)
+    assert child.exitstatus == 0
 
 
 def test_processes():
