@@ -9,8 +9,10 @@ import os
 def guard(pid, told, link=0, within=4.0):
     """Waits for the end of process `pid`, the parent, which leads a process group; does not return.
 
-    told    descriptor of a pipe from it: each "<d" is the time (CLOCK_MONOTONIC) to kill the group; inf: none, -inf: it leaves in order
-    link    descriptor on which the link to its own parent is read; never read here. `within` seconds after its end the group is killed
+    told    descriptor of a pipe from it: each "<d" is the time (CLOCK_MONOTONIC) to kill the group; inf: none, -inf: it leaves in
+            order
+    link    descriptor on which the link to its own parent is read; never read here. `within` seconds after its end the group is
+            killed
     The group is killed also when the process ends, or closes the pipe, without a word.
     """
     import select

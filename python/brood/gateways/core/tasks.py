@@ -23,7 +23,9 @@ class Tasks:
         self.running = {}
 
     def run(self, idle):
-        """Executes what comes until nothing has come for `idle` seconds (None: for ever), or the engine has stopped. Whether something came."""
+        """Executes what comes until nothing has come for `idle` seconds (None: for ever), or the engine has stopped.
+
+        Returns whether something came."""
         take, ready, running, me, worker = self._engine.next, self._ready, self.running, get_ident(), self._worker
         running[me] = request = None
         some = False
@@ -54,7 +56,7 @@ class Tasks:
             del running[me]
 
     def help(self, idle):
-        """A further thread: executes what waits, and what comes while the main thread is busy. When that is free, it has all of it."""
+        """A further thread: executes what waits, and what comes while the main thread is busy; else that one has it all."""
         for _ in range(20):  # this thread may have been started because the main thread was not there yet
             if self._is_main_busy():
                 break
@@ -187,7 +189,9 @@ def describe(error):
     kind, trace = type(error), error.__traceback__
     while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
         trace = trace.tb_next
-    name = kind.__qualname__ if kind.__module__ in ("builtins", errors.__name__) else "%s.%s" % (kind.__module__, kind.__qualname__)
+    name = kind.__qualname__
+    if kind.__module__ not in ("builtins", errors.__name__):
+        name = "%s.%s" % (kind.__module__, name)
     try:
         text = str(error)
     except Exception:
