@@ -12,7 +12,7 @@ packages[demo]="python3-pandas python3-matplotlib libopenblas0-pthread"
 packages[test]="git clang clang-format clang-tidy libclang-rt-14-dev libgtest-dev libbenchmark-dev
   python3-pytest python3-pytest-xdist python3-jsonschema python3-pexpect python3-psutil python3-venv hyperfine strace bindfs tmux
   chromium chromium-driver python3-selenium python3-ipykernel python3-jupyter-client
-  openssh-client openssh-server iproute2 sudo tcsh python3-execnet"
+  openssh-client openssh-server iproute2 sudo tcsh python3-execnet python3-mitogen"
 
 # The page is built by npm; a node that is there already, from wherever, does.
 command -v node >/dev/null || packages[build]+=" nodejs"

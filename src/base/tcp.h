@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "base/result.h"
+
 namespace brood {
 
 // Small messages go at once; a peer whose machine is gone is noticed within two minutes.
@@ -12,5 +14,9 @@ void tune_tcp(int socket);
 // more).
 std::string peer_ip(int socket);
 std::string local_ip(int socket);
+
+// Whose process has the other end of a connection within this machine, as the kernel's table of
+// connections tells. Fails when nobody has it any more, and for a connection to elsewhere.
+Result<unsigned> local_peer_uid(int socket);
 
 }  // namespace brood

@@ -334,6 +334,7 @@ bool Reader::read_serve(const toml::node& node) {
                                                   "key",
                                                   "max_sessions",
                                                   "max_sessions_per_user",
+                                                  "max_gateways",
                                                   "sessions_ahead",
                                                   "checkpoints",
                                                   "idle_timeout",
@@ -366,6 +367,7 @@ bool Reader::read_serve_values(const toml::table& table, ServeConfig& serve) {
   }
   return number(table, "max_sessions", 1, 100'000, serve.max_sessions) &&
          number(table, "max_sessions_per_user", 1, 100'000, serve.max_sessions_per_user) &&
+         number(table, "max_gateways", 1, 100'000, serve.max_gateways) &&
          number(table, "sessions_ahead", 0, 64, serve.sessions_ahead) &&
          number(table, "checkpoints", 0, 256, serve.checkpoints) &&
          duration(table, "idle_timeout", serve.idle_timeout_ns) &&

@@ -3,6 +3,7 @@
 #pragma once
 
 #define MSGPACK_NO_BOOST
+#include <bit>
 #include <complex>
 #include <cstdint>
 #include <cstring>
@@ -39,7 +40,14 @@ class Packer {
   void boolean(bool flag) { flag ? packer_.pack_true() : packer_.pack_false(); }
   void integer(int64_t number) { packer_.pack_int64(number); }
   void unsigned_integer(uint64_t number) { packer_.pack_uint64(number); }
-  void real(double number) { packer_.pack_double(number); }
+  // Not by msgpack-cxx: it would write 1.0 as the integer 1.
+  void real(double number) {
+    const auto bits = std::bit_cast<uint64_t>(number);
+    char bytes[9] = {'\xcb'};
+    for (int i = 0; i < 8; ++i)
+      bytes[1 + i] = static_cast<char>(bits >> (56 - 8 * i));
+    bytes_.append(bytes, sizeof bytes);
+  }
   void text(std::string_view text) {
     packer_.pack_str(static_cast<uint32_t>(text.size()));
     bytes_.append(text);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include "brood/value.h"
 #include "gateway/decoder.h"
@@ -119,12 +120,27 @@ struct ValueBuilder {
       return std::all_of(tuple->items.begin(), tuple->items.end(), hashable);
     return value.as<List>() == nullptr && value.as<Dict>() == nullptr && value.as<Set>() == nullptr;
   }
-  // By encoded bytes: equal values of one type have equal ones.
+  // Python's equality: True, 1 and 1.0 are one key.
+  static Value canonical(const Value& value) {
+    if (const bool* flag = value.as<bool>()) return *flag ? 1 : 0;
+    if (const double* real = value.as<double>()) {
+      constexpr double kLargest = 9e18;
+      if (*real >= -kLargest && *real <= kLargest && *real == std::floor(*real))
+        return static_cast<int64_t>(*real);
+    }
+    Tuple tuple;
+    if (const Tuple* items = value.as<Tuple>()) {
+      for (const Value& item : items->items)
+        tuple.items.push_back(canonical(item));
+      return tuple;
+    }
+    return value;
+  }
   static bool has_twice(const Dict& dict) {
     std::vector<std::string> keys;
     keys.reserve(dict.items.size());
     for (const auto& [key, value] : dict.items)
-      keys.push_back(dump(key).bytes);
+      keys.push_back(dump(canonical(key)).bytes);
     std::sort(keys.begin(), keys.end());
     return std::adjacent_find(keys.begin(), keys.end()) != keys.end();
   }

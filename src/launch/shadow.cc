@@ -7,6 +7,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -44,6 +45,12 @@ constexpr int kLongestLookMs = 1000;
 
 Fd open_pidfd(pid_t pid) { return Fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))); }
 
+// Children that this process had before it executed brood-python: nobody else can wait for them.
+void reap_children() {
+  while (waitpid(-1, nullptr, WNOHANG) > 0) {
+  }
+}
+
 bool readable(const Fd& fd) {
   pollfd item{fd.get(), POLLIN, 0};
   return poll(&item, 1, 0) > 0;
@@ -62,6 +69,7 @@ class Shadow {
     sigset_t all;
     sigfillset(&all);
     signals_ = Fd(signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
+    reap_children();
     let_go_of_descriptors();
   }
 
@@ -197,7 +205,8 @@ class Shadow {
 
   void forward(const signalfd_siginfo& info) {
     const int number = static_cast<int>(info.ssi_signo);
-    if (number == SIGCHLD || number == SIGPIPE || number == SIGURG) return;
+    if (number == SIGCHLD) return reap_children();
+    if (number == SIGPIPE || number == SIGURG) return;
     // The worker was continued by somebody; the zygote only passes that on.
     if (number == SIGCONT && static_cast<pid_t>(info.ssi_pid) == zygote_pid_) return;
     // What the terminal or the shell sends to a job reaches all its processes; what a person sends

@@ -19,6 +19,7 @@
 #include "base/socket.h"
 #include "base/sys.h"
 #include "daemon/environments.h"
+#include "daemon/execnet_server.h"
 #include "daemon/spawn.h"
 #include "daemon/startup.h"
 #include "http/page.h"
@@ -105,6 +106,7 @@ class Serve {
         zygotes_(io_, folder_.dir, daemon_config(), module_path()) {}
 
   ~Serve() {
+    execnet_.clear();
     native_.clear();
     http_.clear();
     sessions_.reset();
@@ -157,7 +159,17 @@ class Serve {
         std::move(options)));
   }
 
+  void add_execnet(Fd listener) {
+    execnet_.push_back(std::make_unique<ExecnetServer>(
+        io_, std::move(listener),
+        [this](Prepared prepared) {
+          offers_->prepare(offers_->default_name(), std::move(prepared));
+        },
+        plan_.config.max_gateways));
+  }
+
   void add_door(const Address& address, Fd listener) {
+    if (address.kind == Address::Kind::kExecnet) return add_execnet(std::move(listener));
     if (!address.is_http())
       return add_native(address.kind == Address::Kind::kUnix  ? NativeKind::kUnix
                         : address.kind == Address::Kind::kTcp ? NativeKind::kTcp
@@ -197,6 +209,7 @@ class Serve {
   void leave() {
     if (leaving_ || http_.empty()) return io_.stop();
     leaving_ = true;
+    execnet_.clear();
     native_.clear();
     goodbye_.expires_after(kGoodbye);
     goodbye_.async_wait([this](auto) { io_.stop(); });
@@ -217,6 +230,7 @@ class Serve {
   Environments zygotes_;
   std::unique_ptr<ServeEnvironments> offers_;
   std::unique_ptr<Sessions> sessions_;
+  std::vector<std::unique_ptr<ExecnetServer>> execnet_;
   std::vector<std::unique_ptr<NativeServer>> native_;
   std::vector<std::unique_ptr<HttpServer>> http_;
   size_t doors_left_ = 0;

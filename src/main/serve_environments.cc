@@ -42,11 +42,11 @@ std::string state_of(const Environment* env) {
 // One session that waits for its environment.
 class ServeEnvironments::Waiter final : public WarmWaiter {
  public:
-  Waiter(ServeEnvironments& owner, std::string key, Session::Host::Prepared prepared)
+  Waiter(ServeEnvironments& owner, std::string key, Prepared prepared)
       : owner_(owner), key_(std::move(key)), prepared_(std::move(prepared)) {}
 
   void on_warmed(const Warmed& warmed) override {
-    const Session::Host::Prepared prepared = std::move(prepared_);
+    const Prepared prepared = std::move(prepared_);
     const std::string socket = owner_.dir_.environment_socket(key_);
     const RunRequest request = owner_.request_;
     const pid_t zygote = warmed.ok ? owner_.environments_.all().at(key_).current->pid() : 0;
@@ -60,7 +60,7 @@ class ServeEnvironments::Waiter final : public WarmWaiter {
  private:
   ServeEnvironments& owner_;
   const std::string key_;
-  Session::Host::Prepared prepared_;
+  Prepared prepared_;
 };
 
 ServeEnvironments::ServeEnvironments(const ServeConfig& config, std::string python,
@@ -131,7 +131,7 @@ ServeEnvironments::Terms ServeEnvironments::terms(const std::string& name) {
   return terms;
 }
 
-void ServeEnvironments::prepare(const std::string& name, Session::Host::Prepared prepared) {
+void ServeEnvironments::prepare(const std::string& name, Prepared prepared) {
   const Offer* offer = find(name);
   Result<Launch> launch =
       offer ? launch_of(*offer) : Result<Launch>(Error{"there is no environment " + name});

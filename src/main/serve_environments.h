@@ -28,7 +28,7 @@ class ServeEnvironments final : public EnvironmentSource {
   bool has(const std::string& name) override { return find(name) != nullptr; }
   std::string default_name() override { return default_name_; }
   Terms terms(const std::string& name) override;
-  void prepare(const std::string& name, Session::Host::Prepared prepared) override;
+  void prepare(const std::string& name, Prepared prepared) override;
   void confirm(const std::string& name, const Preparation& made,
                std::function<void(bool)> verdict) override;
   void collect_processes(std::set<pid_t>& processes) override;

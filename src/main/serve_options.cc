@@ -64,6 +64,12 @@ Result<void> check_address(const Address& address, const ServeCommand& command,
                  " needs a certificate: --certificate FILE --key FILE, or --self-signed"};
   Result<bool> own = is_loopback(address);
   if (!own) return own.error();
+  if (!*own && address.kind == Address::Kind::kExecnet)
+    return Error{address.text() +
+                 " can be reached from other machines, and execnet's protocol has no passwords: "
+                 "use execnet:127.0.0.1:" +
+                 address.port + ", and from elsewhere a tunnel (ssh -L " + address.port +
+                 ":127.0.0.1:" + address.port + " HOST)"};
   if (!*own && !address.has_tls() && !command.insecure)
     return Error{address.text() +
                  " can be reached from other machines, without encryption: use tls: or https:, or "
@@ -82,8 +88,8 @@ std::optional<ServeCommand> parse_serve(int argc, char** argv, int& status) {
                  "whose environments and settings ([serve]) apply; default: brood.toml here or "
                  "above, else your own configuration");
   app.add_option("--listen", command.listen,
-                 "unix:PATH, tcp:HOST:PORT, tls:HOST:PORT, http:HOST:PORT or https:HOST:PORT; may "
-                 "be repeated; port 0: a free one; default: " +
+                 "unix:PATH, tcp:HOST:PORT, tls:HOST:PORT, http:HOST:PORT, https:HOST:PORT or "
+                 "execnet:HOST:PORT; may be repeated; port 0: a free one; default: " +
                      std::string(kDefaultAddress));
   app.add_flag("--demo", command.demo, "with the environment math: plot(lambda x: x^2, (-1, 1))");
   app.add_option("--host", command.hosts,

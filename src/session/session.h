@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "daemon/asio.h"
+#include "daemon/preparation.h"
 #include "session/api.h"
 #include "session/cgroup.h"
 #include "session/checkpoint.h"
@@ -28,16 +29,8 @@
 #include "session/settings.h"
 #include "session/usage.h"
 #include "session/worker_link.h"
-#include "wire/launch.h"
 
 namespace brood {
-
-// What a session's worker is forked from.
-struct Preparation {
-  std::string socket_path;  // of a warm environment
-  RunRequest request;       // kind kSession; all but program and descriptors
-  pid_t zygote = 0;
-};
 
 struct SessionSpec {
   std::string id, name, env, owner;
@@ -60,7 +53,6 @@ class Session final : private WorkerLink::Owner {
   // What a session needs of its surroundings.
   class Host {
    public:
-    using Prepared = std::function<void(Result<Preparation>)>;
     // Makes the environment warm if need be. Calls back from the event loop or at once.
     virtual void prepare(const std::string& env, Prepared prepared) = 0;
     // As prepare(), and what it has loaded is what is on disk now.

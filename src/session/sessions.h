@@ -30,7 +30,7 @@ class EnvironmentSource {
     std::string preparser;
   };
   virtual Terms terms(const std::string& name) = 0;
-  virtual void prepare(const std::string& name, Session::Host::Prepared prepared) = 0;
+  virtual void prepare(const std::string& name, Prepared prepared) = 0;
   // Whether `made` is what prepare() would give now, and what its zygote has loaded is still what
   // is on disk. From the event loop, or at once.
   virtual void confirm(const std::string& name, const Preparation& made,

@@ -75,8 +75,7 @@ Result<std::unique_ptr<WorkerLink>> WorkerLink::create(boost::asio::io_context& 
 
 WorkerLink::WorkerLink(boost::asio::io_context& io, Reaper& reaper, Owner& owner, Fd life,
                        Fd control, Fd in, Fd out, Fd err)
-    : io_(io),
-      reaper_(reaper),
+    : reaper_(reaper),
       owner_(owner),
       control_(io, control.release()),
       out_{boost::asio::posix::stream_descriptor(io, out.release()), false},

@@ -108,7 +108,6 @@ class WorkerLink final : private FrameStream::Handler {
   void finish(int attempts);
   void report_end(std::optional<ProcessEnd> how);
 
-  boost::asio::io_context& io_;
   Reaper& reaper_;
   Owner& owner_;
   pid_t pid_ = 0;

@@ -219,8 +219,8 @@ def prepare_bundle(path):
 def prepare_command(program, arguments, orig_argv):
     set_argv("-c", arguments)
     set_path("")
-    if sys.version_info >= (3, 14):
-        raise Refuse("this version prepares -c code in its own way")
+    if sys.version_info >= (3, 14) and program.startswith((" ", "\t", "\n")):
+        raise Refuse("this version takes the indentation of -c code away")
     try:
         source = (program + "\n").encode()
     except UnicodeEncodeError:

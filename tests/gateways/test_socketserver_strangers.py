@@ -11,7 +11,7 @@ import time
 import pytest
 from brood import wire
 from brood.errors import AuthenticationError
-from brood.scram import Scram
+from brood.gateways.core.scram import Scram
 from socketserver_fixture import TOKEN, Client, in_this_process, load, started
 
 UNAUTHORIZED = (wire.ANSWER, {"request": 0, "error": {"code": "unauthorized", "text": "authentication failed"}})

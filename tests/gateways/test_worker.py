@@ -114,6 +114,13 @@ def test_the_first_task_has_the_main_thread(one):
     assert one.evaluate("import threading; channel.send(threading.current_thread() is threading.main_thread())") is True
 
 
+def test_further_tasks_know_which_thread_is_the_main_one(one):
+    held = one.execute("import _thread; channel.send(_thread.get_ident()); channel.receive()")
+    main = held.receive(DEADLINE)
+    assert one.evaluate("import threading; channel.send(threading.main_thread().ident)") == main
+    held.close()
+
+
 # --- calls --------------------------------------------------------------------------------------------------------------
 
 

@@ -134,6 +134,8 @@ def test_names_with_an_underscore_are_no_keys():
         ("popen//exec_model=thread", "is it execmodel?"),
         ("popen//dont-write-bytecode", "is no key"),
         ("popen//dontwritebytecode", "is it dont_write_bytecode?"),
+        ("socket=host:80//tokenfile=t", "is it token_file?"),
+        ("socket=host:80//token_file", "token_file needs a value"),
         ("popen// id=a", "a space beside it"),
         ("popen //id=a", "a space beside it"),
         ("popen/id=a", "is no key"),

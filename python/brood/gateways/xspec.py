@@ -4,7 +4,8 @@
 
 Parts are separated by `//`; each is `key=value`, or a key alone, whose value is True. Neither keys nor values can
 contain `//`. Exactly one part is the transport: popen, ssh=, vagrant_ssh=, socket=, sudo=, or warm standing alone,
-which is short for `popen//warm`. Names, attributes and meaning are execnet's; `warm` and `sudo` are brood's own.
+which is short for `popen//warm`. Names, attributes and meaning are execnet's; `warm`, `sudo`, `engine`, `token` and
+`token_file` are brood's own.
 
 A key that neither knows is kept as an attribute, as programs do with marks of their own (`popen//role=db`), unless it
 looks like a known one misspelt. Values are text and are checked here only as far as no machine could take them.
@@ -12,10 +13,11 @@ looks like a known one misspelt. Values are text and are checked here only as fa
 
 TRANSPORTS = ("popen", "ssh", "vagrant_ssh", "socket", "sudo")
 _FLAGS = ("popen", "dont_write_bytecode")  # take no value
-_WITH_VALUE = ("ssh", "vagrant_ssh", "sudo", "ssh_config", "python", "chdir", "nice", "id", "via", "installvia", "execmodel")
+_WITH_VALUE = ("ssh", "vagrant_ssh", "sudo", "ssh_config", "python", "chdir", "nice", "id", "via", "installvia", "execmodel",
+               "engine", "token", "token_file")
 _KNOWN = (*_FLAGS, *_WITH_VALUE, "socket", "warm")
 _SHOWN = ("popen, ssh, socket, sudo, warm, python, chdir, nice, env:NAME, id, via, installvia, execmodel, ssh_config, "
-          "dont_write_bytecode")
+          "dont_write_bytecode, token_file, engine")
 
 
 class PrivateKeyError(ValueError, AttributeError):

@@ -2,10 +2,12 @@
 import sys
 from _signal import SIGINT, pthread_kill
 from _thread import get_ident
+from time import monotonic, sleep
 
 from . import errors
 from .kinds import CALL, EXEC, TASKS
 
+SLICE = 0.05  # seconds after which a further thread looks whether the main thread is free
 INTERRUPTED = "keyboard-interrupted"  # execnet's text for a KeyboardInterrupt
 
 
@@ -21,14 +23,16 @@ class Tasks:
         self.running = {}
 
     def run(self, idle):
-        """Executes what comes until nothing has come for `idle` seconds (None: for ever), or the engine has stopped."""
+        """Executes what comes until nothing has come for `idle` seconds (None: for ever), or the engine has stopped. Whether something came."""
         take, ready, running, me, worker = self._engine.next, self._ready, self.running, get_ident(), self._worker
-        running[me] = None
+        running[me] = request = None
+        some = False
         try:
             while not worker.leaving:
                 request = take(TASKS, idle)
                 if request is None:
-                    return
+                    break
+                some = True
                 kind, _, value, channel = request
                 running[me] = request
                 try:
@@ -45,8 +49,28 @@ class Tasks:
                 except BaseException as error:
                     self._fail(kind, channel, error)
                 running[me] = request = channel = value = args = kwargs = None
+            return some
         finally:
             del running[me]
+
+    def help(self, idle):
+        """A further thread: executes what waits, and what comes while the main thread is busy. When that is free, it has all of it."""
+        for _ in range(20):  # this thread may have been started because the main thread was not there yet
+            if self._is_main_busy():
+                break
+            sleep(0.001)
+        if not self.run(0):
+            return
+        end = monotonic() + idle
+        while self._is_main_busy() and monotonic() < end:
+            begin = monotonic()
+            if self.run(SLICE):
+                end = monotonic() + idle
+            elif monotonic() - begin < SLICE / 2:  # the engine has stopped
+                return
+
+    def _is_main_busy(self):
+        return self.running.get(self._worker.main) is not None
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
@@ -134,11 +158,10 @@ class Tasks:
 
     def is_waiting(self):
         """Whether the main thread waits for work."""
-        return self.running.get(self._worker.main, True) is None
+        return self.running.get(self._worker.main, 0) is None
 
     def join(self, seconds):
         """Waits until nothing is executed. False after the time."""
-        from time import monotonic, sleep
         end = monotonic() + seconds
         while self.busy():
             if monotonic() >= end:

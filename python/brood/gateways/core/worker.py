@@ -49,6 +49,7 @@ def main(told=None, executable="", native=True):
     if told is None and answer["engine"] == "python":
         told = _start_guard(reader)
     _write(writer, greeting.frame(ancestors[0], context, answer))
+    import threading  # noqa: F401  it takes the thread that imports it first for the main thread
     Worker(engine_type, channel_type, answer["engine"], greet, reader, writer, output, told).run()
 
 
@@ -158,7 +159,10 @@ class Worker:
     def serve(self, queue):
         """A thread of the engine's: until nothing came for a while."""
         if queue == TASKS:
-            self.tasks.run(IDLE)
+            try:
+                self.tasks.help(IDLE)
+            except KeyboardInterrupt:  # meant for what has ended just now
+                pass
             return
         if self.service is None:
             from .service import Service
@@ -199,13 +203,13 @@ class Worker:
         """What an interpreter does at its end for the program in it."""
         if ordered:
             self.tasks.join(LEAVE_WITHIN / 2)
-        threading = sys.modules.get("threading")
-        for function in getattr(threading, "_shutdown", None), getattr(sys.modules.get("atexit"), "_run_exitfuncs", None):
-            if function is not None:
-                try:
-                    function()
-                except BaseException:
-                    sys.excepthook(*sys.exc_info())
+        import atexit
+        import threading
+        for function in threading._shutdown, atexit._run_exitfuncs:
+            try:
+                function()
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
         for stream in sys.stdout, sys.stderr:
             try:
                 stream.flush()
