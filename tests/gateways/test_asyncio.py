@@ -20,10 +20,7 @@ def test_items_there_and_back(gateway):
         assert await channel.areceive() == [1, "two"]
         with pytest.raises(channel.TimeoutError):
             await channel.areceive(timeout=0.05)
-        with pytest.raises(channel.TimeoutError):
-            await channel.awaitclose(timeout=0.05)
         channel.close()
-        await channel.awaitclose()
         with pytest.raises(EOFError):
             await channel.areceive()
 

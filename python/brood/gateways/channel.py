@@ -11,8 +11,8 @@ class Channel:
     """A stream of values to and from code on a gateway. Made by remote_exec() and newchannel() of a gateway. Any thread.
 
     send(item, timeout=None), receive(timeout=None), iteration, end(), close(error=None), isclosed(), waitclose(timeout=None) and
-    setcallback(callback, endmarker) are those of the engine's class (core/engine.py); asend(), areceive(), awaitclose() and
-    `async for` are for asyncio.
+    setcallback(callback, endmarker) are those of the engine's class (core/engine.py); asend(), areceive() and `async for`
+    are for asyncio.
     """
 
     RemoteError = RemoteError
@@ -60,10 +60,6 @@ class Channel:
         """send() for asyncio."""
         await self._eventually(lambda: self.send(item, 0), True, timeout)
 
-    async def awaitclose(self, timeout=None):
-        """waitclose() for asyncio."""
-        await self._eventually(lambda: self.waitclose(0), False, timeout)
-
     def __aiter__(self):
         return self
 
@@ -97,7 +93,7 @@ class Channel:
         future = loop.create_future()
         waiting = self._asyncio[writable]
         waiting.append((loop, future))
-        self.when(lambda: _wake(waiting), writable)
+        self.when(lambda _: _wake(waiting), writable)
         try:
             await future
         finally:

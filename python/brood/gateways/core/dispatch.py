@@ -270,7 +270,7 @@ class Dispatch:
             self._engine.dropped += 1
             return
         self._engine.watch(seconds if 0 <= seconds < kinds.LEAVE_WITHIN else kinds.LEAVE_WITHIN)
-        self._engine.queues[SERVICE].put((kinds.SHUTDOWN, source, (seconds,), None))
+        self._engine.queues[SERVICE].put((kinds.SHUTDOWN, source, body, None))
 
     # --- the tree ---------------------------------------------------------------------------------------------------
 
