@@ -380,7 +380,7 @@ def test_cancelling_what_another_thread_waits_for(gateway, module, tmp_path):
 
     thread = threading.Thread(target=take)
     thread.start()
-    wait_until(lambda: "_free" not in vars(future))
+    wait_until(lambda: future._free is None)
     assert future.cancel()
     thread.join(10)
     (tmp_path / "go").touch()

@@ -403,7 +403,7 @@ def multi_channels(execnet, group):
 @program
 def specs(execnet, group):
     gateway = group.makegateway("popen//chdir=new//nice=2//env:BROOD_A=5//id=it")
-    channel = gateway.remote_exec("import os; channel.send((os.path.basename(os.getcwd()), os.environ['BROOD_A'], os.nice(0)))")
+    channel = gateway.remote_exec("import os; channel.send((os.path.basename(os.getcwd()), os.environ['BROOD_A']))")
     yield channel.receive()
     spec = gateway.spec
     yield spec.popen, spec.chdir, spec.nice, spec.env, spec.id, spec.python, spec.ssh, spec.anything
@@ -415,7 +415,7 @@ def specs(execnet, group):
 def information(execnet, group):
     gateway = group.makegateway()
     info, status = gateway._rinfo(), gateway.remote_status()
-    yield info.executable, info.version_info, info.platform, info.cwd, info.pid != os.getpid(), status.numexecuting, status.execmodel
+    yield info.executable, info.version_info, info.platform, info.cwd, info.pid != os.getpid(), status.execmodel
     channel = gateway.remote_exec("channel.send(1); channel.receive()")
     channel.receive()
     yield gateway.remote_status().numexecuting

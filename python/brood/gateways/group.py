@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from .calls import Deadlines
+from . import calls
 from .channel import classes
 from .core import start
 from .core.errors import HostNotFound, RemoteError
@@ -60,7 +60,7 @@ class Group:
         self._by_context = {}
         self._names = set()  # being started
         self.engine = None
-        self.deadlines = Deadlines()
+        self.deadlines = calls.Deadlines()
         self.reaper = Lane("brood-reaper", sys.maxsize)
 
     def cut(self):
@@ -340,6 +340,7 @@ def _terminate_all():
 
 
 def _after_fork():
+    calls.after_fork()
     for group in list(_live):
         group.cut()
     _live.clear()
