@@ -221,7 +221,7 @@ def test_a_deadline(gateway, module, run):
         future = gateway.call_async(module.spin, deadline=0.3)
         if run == "add_done_callback":
             future.add_done_callback(lambda _: None)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(brood.DeadlineExceeded):
             future.result()
     assert time.monotonic() - begun < 2
     assert gateway.call(os.getpid, deadline=5) == gateway.greet["pid"]

@@ -57,6 +57,12 @@ def test_ids_can_be_given_before_the_start(group):
     assert group.makegateway().id == "gw2"
 
 
+def test_what_may_be_served_is_checked():
+    assert group_module.Group(serve="one").serve == ["one"] and group_module.Group(serve=("b", "a")).serve == ["a", "b"]
+    with pytest.raises(ValueError, match="'a.b' is no name of a top-level module"):
+        group_module.Group(serve=["a.b"])
+
+
 def test_execution_models_are_accepted(group):
     group.set_execmodel("thread", "main_thread_only")
     assert group.execmodel == "thread"

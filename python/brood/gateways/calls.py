@@ -1,6 +1,5 @@
 """CallFuture: the answer of a call, a concurrent.futures.Future that costs little until somebody needs all of it."""
 
-import asyncio
 import concurrent.futures
 import heapq
 import threading
@@ -96,6 +95,7 @@ class CallFuture(Future):
         return True
 
     def __await__(self):
+        import asyncio
         return asyncio.wrap_future(self).__await__()
 
     def _receive(self, timeout):

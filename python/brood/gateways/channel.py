@@ -1,9 +1,7 @@
 """The master's channels, and which engine carries them."""
 
-import asyncio
 import os
 
-from .core import channel_file
 from .core.errors import GatewayLost, RemoteError, TimeoutError
 
 
@@ -31,6 +29,7 @@ class Channel:
 
     def makefile(self, mode="w", proxyclose=False):
         """A file: each write() sends an item ("w"), or the items that come are read as one text ("r")."""
+        from .core import channel_file
         return channel_file.make_file(self, mode, proxyclose)
 
     def reconfigure(self, py2str_as_py3str=True, py3str_as_py2str=False):
@@ -74,6 +73,7 @@ class Channel:
     async def _eventually(self, attempt, writable, timeout):
         """attempt(), as soon as it does not raise TimeoutError."""
         if timeout is not None:
+            import asyncio
             try:
                 return await asyncio.wait_for(self._eventually(attempt, writable, None), timeout)
             except asyncio.TimeoutError:
@@ -89,7 +89,8 @@ class Channel:
 
     async def _change(self, writable):
         """Until something was received, or can be sent: more than one task may wait for that."""
-        loop = asyncio.get_running_loop()
+        from asyncio import get_running_loop
+        loop = get_running_loop()
         future = loop.create_future()
         waiting = self._asyncio[writable]
         waiting.append((loop, future))

@@ -1,8 +1,6 @@
 """Group: gateways that are started, addressed and ended together. `default_group` is that of makegateway()."""
 
-import asyncio
 import atexit
-import concurrent.futures
 import functools
 import os
 import sys
@@ -18,7 +16,6 @@ from .gateway import Gateway
 from .lanes import Lane
 from .logs import Logs
 from .multi import MultiChannel
-from .serve import Modules
 from .xspec import XSpec
 
 HEARTBEAT = 15  # seconds between PINGs to other machines
@@ -41,7 +38,8 @@ class Group:
 
     def __init__(self, xspecs=(), execmodel="thread", *, serve=None):
         self.set_execmodel(execmodel)
-        self.modules = Modules(serve)
+        self.serve = None if serve is None else _names(serve)
+        self._modules = None
         self._context = ROOT  # the last number that was given
         self._pair = 0  # the same for channels between two remotes
         self._automatic = 0
@@ -174,7 +172,7 @@ class Group:
             "versions": [1], "context": gateway.context, "ancestors": [*(above.context for above in reversed(_path(gateway.via))), ROOT],
             "id": spec.id, "level": Logs(spec.id).level(), "heartbeat": 0 if spec.popen or spec.sudo else HEARTBEAT,
             "item": MAX_ITEM, "window": WINDOW, "master": start.master_name(), "chdir": spec.chdir or None,
-            "nice": int(spec.nice) if spec.nice else None, "env": dict(spec.env) or None, "serve": self.modules.serve,
+            "nice": int(spec.nice) if spec.nice else None, "env": dict(spec.env) or None, "serve": self.serve,
         }
 
     def _located(self, spec):
@@ -195,7 +193,8 @@ class Group:
         specs = [spec if isinstance(spec, XSpec) else XSpec(spec) for spec in specs]
         for spec in specs:
             self.allocate_id(spec)
-        with concurrent.futures.ThreadPoolExecutor(min(8, len(specs))) as pool:
+        from concurrent.futures import ThreadPoolExecutor
+        with ThreadPoolExecutor(min(8, len(specs))) as pool:
             made = list(pool.map(self.makegateway, specs))
         self._gateways.sort(key=made.index)
 
@@ -218,6 +217,14 @@ class Group:
         self.engine.post(one.context, OPEN, (other.context, number))
         self.engine.post(other.context, OPEN, (one.context, number))
         return End(other.context, number, one.context), End(one.context, number, other.context)
+
+    @property
+    def modules(self):
+        """What answers questions for modules."""
+        if self._modules is None:
+            from .serve import Modules
+            self._modules = Modules(self.serve)
+        return self._modules
 
     def gateway_of(self, context):
         """The Gateway of that number, or None."""
@@ -312,11 +319,21 @@ class Group:
         return self
 
     async def __aexit__(self, *_):
-        await asyncio.get_running_loop().run_in_executor(None, self.terminate)
+        from asyncio import get_running_loop
+        await get_running_loop().run_in_executor(None, self.terminate)
 
     async def amakegateway(self, spec=None):
         """makegateway() for asyncio."""
-        return await asyncio.get_running_loop().run_in_executor(None, self.makegateway, spec)
+        from asyncio import get_running_loop
+        return await get_running_loop().run_in_executor(None, self.makegateway, spec)
+
+
+def _names(serve):
+    names = sorted({serve} if isinstance(serve, str) else set(serve))
+    for name in names:
+        if not name.isidentifier():
+            raise ValueError(f"serve: {name!r} is no name of a top-level module")
+    return names
 
 
 def _path(gateway):

@@ -3,8 +3,6 @@
 import sys
 import types
 
-from . import finding
-
 _CACHE = 10000  # functions
 
 
@@ -78,6 +76,7 @@ def _place(function, module, name):
 
 
 def _main(name):
+    from . import finding
     module = finding.main_name()
     if module == "__main__" and finding.find(module) is None:
         raise ValueError(
