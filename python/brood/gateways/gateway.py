@@ -26,6 +26,8 @@ class Gateway:
         self.context = context  # its number
         self.via = via  # the Gateway that has started it, or None
         self.greet = {}  # what it said of itself: pid, python, executable, platform, engine
+        self.address = None  # of another machine
+        self.server = None  # the channel of the server that was started for it
         self._process = None
         self._life = None  # a channel that ends when it is gone
         self._leaves = False
@@ -93,8 +95,8 @@ class Gateway:
 
     @property
     def remoteaddress(self):
-        spec = self.spec
-        return spec.ssh or spec.vagrant_ssh or (spec.socket if spec.socket is not True else None)
+        """What ssh= or socket= say; None for a local one."""
+        return self.address
 
     def remote_status(self, timeout=10):
         """What it does: numexecuting, numchannels, execqsize, and pid, python, engine, threads. Answered while code hangs, too."""

@@ -141,15 +141,16 @@ class Group:
         return gateway
 
     def _parent(self, spec):
-        if not spec.via:
-            return None
-        if spec.via not in self:
-            raise ValueError(f"via={spec.via}: this group has no gateway of that id; it has {[gateway.id for gateway in self]}")
-        return self[spec.via]
+        return self._named(spec.via, "via") if spec.via else None
+
+    def _named(self, name, key):
+        if name not in self:
+            raise ValueError(f"{key}={name}: this group has no gateway of that id; it has {[gateway.id for gateway in self]}")
+        return self[name]
 
     def _start(self, gateway):
         greet = self._greet(gateway)
-        link = start.start(self._located(gateway.spec), greet, timeout=_START_WITHIN)
+        link = start.start(self._located(gateway), greet, timeout=_START_WITHIN)
         self.engine.add_link(gateway.context, link.reader, link.writer, ahead=link.ahead, name=gateway.id, heartbeat=greet["heartbeat"])
         gateway.started(link.greet, link.process)
 
@@ -159,7 +160,7 @@ class Group:
         for above, below in zip(path, path[1:]):
             self.engine.post(above.context, ROUTE, (gateway.context, below.context))
         greet = self._greet(gateway)
-        value = {"context": gateway.context, "spec": _passed_on(gateway.spec), "greet": greet}
+        value = {"context": gateway.context, "spec": _passed_on(self._located(gateway)), "greet": greet}
         try:
             answer = self.engine.request(gateway.via.context, START, value).receive(_START_WITHIN + LEAVE_WITHIN)
         except RemoteError as error:
@@ -175,7 +176,13 @@ class Group:
             "nice": int(spec.nice) if spec.nice else None, "env": dict(spec.env) or None, "serve": self.serve,
         }
 
-    def _located(self, spec):
+    def _located(self, gateway):
+        """What start() shall reach."""
+        spec = gateway.spec
+        if spec.installvia:
+            from .installed import install
+            spec, gateway.server = install(self._named(spec.installvia, "installvia"))
+        gateway.address = spec.ssh or spec.vagrant_ssh or spec.socket
         return spec
 
     def _start_engine(self):
@@ -346,8 +353,11 @@ def _path(gateway):
 
 
 def _passed_on(spec):
-    """The text of a spec for START: what says how to start it, as its attributes are now."""
+    """The text of a spec for START: what says how to start it, as its attributes are now; the token's file is here."""
     values = [(key, getattr(spec, key)) for key in _PASSED_ON]
+    if spec.token_file:
+        from .core.dial import read_token
+        values.append(("token", read_token(vars(spec))))
     return "//".join(key if value is True else f"{key}={value}" for key, value in values if value is not None)
 
 
