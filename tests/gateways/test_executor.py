@@ -108,6 +108,16 @@ def test_errors(make, module):
     assert executor.submit(len, "ab").result(10) == 2
 
 
+def test_any_number_that_fail_at_once(make):
+    executor = make(1)
+    futures = [executor.submit(len, object()) for _ in range(3000)]
+    assert all(isinstance(future.exception(10), brood.DumpError) for future in futures)
+    results = executor.map(len, [object()] * 3000)
+    with pytest.raises(brood.DumpError):
+        next(results)
+    assert executor.submit(len, "ab").result(10) == 2
+
+
 def test_map_times_out(make, module, tmp_path):
     results = make(1).map(module.wait_for, [str(tmp_path / "go")] * 2, timeout=0.1)
     with pytest.raises(concurrent.futures.TimeoutError):

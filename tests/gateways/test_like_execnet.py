@@ -6,6 +6,8 @@ A program is a function of the module that it calls `execnet` and of a Group of 
 import inspect
 import os
 import queue
+import subprocess
+import sys
 import textwrap
 import threading
 
@@ -503,6 +505,46 @@ WORKER = """
         take(channel, given["workerid"])
         channel.send(("finished", {"main": threading.current_thread() is threading.main_thread()}))
 """
+
+
+XDIST_TESTS = """
+    import os, pytest
+
+    @pytest.mark.parametrize("number", range(20))
+    def test_numbers(number, tmp_path, worker_id):
+        assert number != 7 and os.environ["PYTEST_XDIST_WORKER"] == worker_id
+
+    @pytest.mark.skip
+    def test_skipped():
+        pass
+
+    def test_no_fixture(nothing):
+        pass
+
+    def test_that_kills():
+        os._exit(3)
+"""
+XDIST = """
+    import sys
+    if len(sys.argv) > 2:
+        import brood.execnet
+        sys.modules["execnet"] = sys.modules["execnet.gateway_base"] = brood.execnet
+    import pytest
+    sys.exit(pytest.main(["-n2", "-rA", "-p", "no:cacheprovider", sys.argv[1]]))
+"""
+
+
+def test_xdist_runs_over_it(tmp_path):
+    pytest.importorskip("xdist")
+    (tmp_path / "test_of_xdist.py").write_text(textwrap.dedent(XDIST_TESTS))
+    outcomes = []
+    for arguments in [], ["brood"]:
+        done = subprocess.run([sys.executable, "-c", textwrap.dedent(XDIST), "test_of_xdist.py", *arguments], cwd=tmp_path, timeout=120,
+                              env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(brood.__file__))},
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        outcomes.append(sorted(line for line in done.stdout.splitlines() if line.startswith(("PASSED", "FAILED", "SKIPPED", "ERROR"))))
+        assert done.returncode == 1 and "crashed while running 'test_of_xdist.py::test_that_kills'" in done.stdout, done.stdout
+    assert outcomes[0] == outcomes[1] and len(outcomes[0]) == 23
 
 
 def test_the_names_are_there():

@@ -201,6 +201,12 @@ class Deadlines:
             self._running = True
         threading.Thread(target=self._run, name="brood-deadlines", daemon=True).start()
 
+    def clear(self):
+        """The gateways are gone."""
+        with self._condition:
+            self._calls.clear()
+            self._condition.notify()
+
     def _run(self):
         while True:
             with self._condition:

@@ -10,10 +10,10 @@ import time
 from . import calls
 from .channel import classes
 from .core import start
-from .core.errors import HostNotFound, RemoteError
+from .core.errors import HostNotFound, RemoteError, TimeoutError
 from .core.kinds import CALLBACKS, GONE, LEAVE_WITHIN, LOG, MAX_ITEM, MODULE, OPEN, ROOT, ROUTE, SERVICE, START, WINDOW
 from .gateway import Gateway
-from .lanes import Lane
+from .lanes import Lane, complain
 from .logs import Logs
 from .multi import MultiChannel
 from .xspec import XSpec
@@ -151,7 +151,11 @@ class Group:
     def _start(self, gateway):
         greet = self._greet(gateway)
         link = start.start(self._located(gateway), greet, timeout=_START_WITHIN)
-        self.engine.add_link(gateway.context, link.reader, link.writer, ahead=link.ahead, name=gateway.id, heartbeat=greet["heartbeat"])
+        try:
+            self.engine.add_link(gateway.context, link.reader, link.writer, ahead=link.ahead, name=gateway.id, heartbeat=greet["heartbeat"])
+        except BaseException:  # the group was terminated meanwhile
+            link.close()
+            raise
         gateway.started(link.greet, link.process)
 
     def _start_behind(self, gateway):
@@ -165,6 +169,9 @@ class Group:
             answer = self.engine.request(gateway.via.context, START, value).receive(_START_WITHIN + LEAVE_WITHIN)
         except RemoteError as error:
             raise HostNotFound(f"{gateway.spec} from {gateway.via.id}: {error.text or error}") from None
+        except TimeoutError as error:
+            self.engine.lose(gateway.context, str(error))
+            raise HostNotFound(f"{gateway.spec} from {gateway.via.id}: {error}") from None
         gateway.started(answer, None)
 
     def _greet(self, gateway):
@@ -254,7 +261,7 @@ class Group:
             try:
                 handle(*request)
             except Exception:
-                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+                complain()
 
     def _answer(self, kind, peer, value, channel):
         gateway = self._by_context.get(peer)
@@ -314,6 +321,7 @@ class Group:
                 return
             engine, self.engine = self.engine, None
             _live.discard(self)
+        self.deadlines.clear()
         engine.stop()
 
     def __enter__(self):

@@ -7,7 +7,7 @@ _CACHE = 10000  # functions
 
 
 def with_context(function):
-    """Decorator: on the remote the function gets its context there as first argument (docs/gateways.md, "Contexts")."""
+    """Decorator: on the remote the function gets its context there as first argument: its name, number, ancestors, and the seconds left."""
     function.__brood_context__ = True
     return function
 
