@@ -127,9 +127,9 @@ class Channels(Network):
     def close(self, end, error, local_error=None):
         """Also for the engine's thread, with what is to be raised here."""
         with self.lock:
-            self._check()
             if end.is_closed:
                 return
+            self._check()
             link = self._way_to(end.peer)
             if end.known and link is not None:
                 body = b"" if error is None else dumps(error_map(error))

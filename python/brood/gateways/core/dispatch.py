@@ -277,8 +277,10 @@ class Dispatch:
     def _open(self, link, source, number, body):
         engine = self._engine
         peer, number = TWO.unpack(body) if len(body) == TWO.size else (0, 0)
-        may = peer == SENDER or self._ancestors and source == engine.root
-        peer = source if peer == SENDER else peer
+        if peer == SENDER:
+            may, peer = source in self._ancestors or source in engine.routes, source
+        else:
+            may = source in self._ancestors and source == engine.root
         many = max(len(engine.ends), len(engine.announced)) >= kinds.MAX_CHANNELS
         if not may or many or number == 0 or peer == self._context or peer in engine.gone or (peer, number) in engine.ends:
             engine.dropped += 1

@@ -141,7 +141,6 @@ class Engine(Channels):
         self._over = ""  # why nothing works any more
         self._orphan = ""  # why there is no parent any more
         self._watch = Watch()
-        self._pid = os.getpid()
         self._heartbeat = heartbeat
         self._handed = None  # the End whose callback is being called
         self._callback_thread = 0
@@ -235,6 +234,8 @@ class Engine(Channels):
         """Waiters.wait(), but for the engine's own thread, where a finaliser may run: it would wait for itself."""
         if self._loop.is_current():
             raise OSError("a finaliser cannot wait here")
+        while self.lock._is_owned():  # before Python 3.10 a signal's exception may come between the end of a `with` and __exit__
+            self.lock.release()
         return waiters.wait(is_ready, seconds)
 
     def set_spawner(self, function):
@@ -362,6 +363,9 @@ class Engine(Channels):
 
     def _end_all(self, why):
         self._over = why
+        self.links.clear()
+        self.routes.clear()
+        self.parent = None
         for end in list(self.ends.values()):
             end.lost = why
             self.finished(end, None)
@@ -383,8 +387,6 @@ class Engine(Channels):
         self._watch.forget()
         for end in self.ends.values():
             end.items.clear()
-        self.links.clear()
-        self.parent = None
         self._end_all("this process was forked from the one that has the gateway")
 
     def stats(self):
@@ -408,5 +410,17 @@ def _forget_engines():
         engine._forked()
 
 
+def _wrap_fork(fork):
+    def wrapper():
+        pid = fork()
+        if pid == 0:
+            _forget_engines()
+        return pid
+
+    return wrapper
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_engines)
+else:  # 3.6
+    os.fork = _wrap_fork(os.fork)

@@ -3,9 +3,9 @@
 import os
 import select
 import sys
-from _thread import RLock, allocate_lock, get_ident, start_new_thread
+from _thread import allocate_lock, get_ident, start_new_thread
 from collections import deque
-from time import monotonic
+from time import monotonic, sleep
 
 
 class Loop:
@@ -17,10 +17,10 @@ class Loop:
         self._unit = 1 if hasattr(select, "epoll") else 1000  # of its time-outs in a second
         self._functions = {}  # descriptor -> what to call
         self._woken, self._waker = os.pipe()
-        os.set_blocking(self._woken, False)
-        os.set_blocking(self._waker, False)
+        for descriptor in self._woken, self._waker:
+            os.set_blocking(descriptor, False)
+        self._wakers = set()  # one for each thread in wake(): the descriptor stays open as long
         self._calls = deque()
-        self._waking = RLock()  # a finaliser may run inside of wake()
         self._timers = {}  # function -> when to call it
         self._is_stopped = self._is_closed = False
         self.on_readable(self._woken, self._empty_pipe)
@@ -38,12 +38,15 @@ class Loop:
             self.wake()
 
     def wake(self):
-        with self._waking:
+        token = object()
+        try:
+            self._wakers.add(token)
             if not self._is_stopped:
-                try:
-                    os.write(self._waker, b"\0")
-                except BlockingIOError:  # full: it will wake
-                    pass
+                os.write(self._waker, b"\0")
+        except BlockingIOError:  # full: it will wake
+            pass
+        finally:
+            self._wakers.discard(token)
 
     def is_current(self):
         return get_ident() == self._ident
@@ -57,7 +60,7 @@ class Loop:
 
     def forget(self):
         """After a fork, in the child: the thread is not there, what it shares with the parent is not touched."""
-        self._waking, self._running = RLock(), allocate_lock()
+        self._running = allocate_lock()
         self._is_stopped = True
         self._calls.clear()
         if not self._is_closed:
@@ -108,6 +111,10 @@ class Loop:
                 if self._timers:
                     self._run_timers()
             self._run_calls()
+            for _ in range(1000):
+                if not self._wakers:
+                    break
+                sleep(0.001)
             self._close()
         finally:
             self._running.release()
@@ -141,8 +148,7 @@ class Loop:
             pass
 
     def _stop(self):
-        with self._waking:
-            self._is_stopped = True
+        self._is_stopped = True
 
 
 def complain():

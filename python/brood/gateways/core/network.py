@@ -77,9 +77,6 @@ class Network:
     def _check(self):
         if self._over:
             raise GatewayLost(self._over)
-        if os.getpid() != self._pid:  # only without os.register_at_fork
-            self._forked()
-            raise GatewayLost(self._over)
 
     def _beat(self):
         """In the engine's thread, at the moment of the next PING or of the end of silence."""
