@@ -168,6 +168,16 @@ void Engine::update_events(Link& link) {
 }
 
 void Engine::fail(Link& link, const std::string& why) {
+  const bool is_parent = !ancestors_.empty() && link.peer == ancestors_.front();
+  if (is_parent)
+    end_link(link, "the link from " + name_ + " to its parent has ended: " + why);
+  else if (link.leaving)
+    end_link(link, link.name + " has left");
+  else
+    end_link(link, "the link from " + name_ + " to " + link.name + " has ended: " + why);
+}
+
+void Engine::end_link(Link& link, const std::string& text) {
   if (link.dead) return;
   link.dead = true;
   update_events(link);
@@ -177,17 +187,12 @@ void Engine::fail(Link& link, const std::string& why) {
   links_.erase(found);
   for (Waiter* waiter : waiters_)
     if (waiter->wanted == &link) waiter->wake();
-  const bool is_parent = !ancestors_.empty() && link.peer == ancestors_.front();
-  const std::string text =
-      is_parent      ? "the link from " + name_ + " to its parent has ended: " + why
-      : link.leaving ? link.name + " has left"
-                     : "the link from " + name_ + " to " + link.name + " has ended: " + why;
-  if (is_parent) return parent_lost(text);
+  arm(monotonic_ns());  // the broker frees the link
+  if (!ancestors_.empty() && link.peer == ancestors_.front()) return parent_lost(text);
   std::vector<uint32_t> contexts{link.peer};
   for (const auto& [context, via] : routes_)
     if (via == link.peer) contexts.push_back(context);
   gone(contexts, text, nullptr);
-  arm(monotonic_ns());  // the broker frees the link
 }
 
 // --- the broker's thread -------------------------------------------------------------------------
@@ -322,7 +327,7 @@ void Engine::reap() {
 bool Engine::wants_thread(Queue queue) const {
   constexpr int kMostThreads = 1000;
   const Inbox& inbox = inboxes_[static_cast<int>(queue)];
-  if (!spawn_ || inbox.requests.empty() || stopping_) return false;
+  if (!may_spawn_ || inbox.requests.empty() || stopping_) return false;
   if (queue != Queue::kTasks) return inbox.threads == 0 && inbox.waiting == 0;  // in order
   return inbox.waiting + inbox.spawned == 0 && inbox.threads < kMostThreads;
 }

@@ -103,13 +103,16 @@ ChannelPtr Engine::adopt(uint32_t peer, uint32_t number) {
 
 void Engine::announce(ChannelState& channel) {
   Lock lock(mutex_);
-  Link* hop = next_hop(channel.peer);
-  if (channel.used || hop == nullptr) return;
-  channel.used = true;
+  if (Link* hop = next_hop(channel.peer)) introduce(channel, *hop);
+}
+
+// The other side must know of a channel before anything comes on it.
+void Engine::introduce(ChannelState& channel, Link& hop) {
+  if (std::exchange(channel.used, true)) return;
   char body[8];
   put_u32(body, kSender);
   put_u32(body + 4, channel.number);
-  append(*hop, FrameType::kOpen, {channel.peer, context_, 0}, std::string_view(body, sizeof body));
+  append(hop, FrameType::kOpen, {channel.peer, context_, 0}, std::string_view(body, sizeof body));
 }
 
 // A long value goes in pieces, so that what others send comes in between.
@@ -166,6 +169,8 @@ Wait Engine::request(uint32_t peer, FrameType type, std::string_view body, Chann
 
 void Engine::post(uint32_t peer, FrameType type, std::string_view body) {
   Lock lock(mutex_);
+  if (peer == context_ && type == FrameType::kLog)
+    return push(Queue::kService, {type, peer, nullptr, Payload(body)}), void(++waiting_logs_);
   Link* hop = next_hop(peer);
   constexpr size_t kCongested = 4 << 20;
   if (hop == nullptr) return;
@@ -191,7 +196,7 @@ Wait Engine::send(ChannelState& channel, std::string_view prefix, const Payload&
   Link* hop = next_hop(channel.peer);
   if (hop == nullptr) return Wait::kEnded;
   channel.outstanding += prefix.size() + rest.size() + kItemCost;
-  channel.used = true;
+  introduce(channel, *hop);
   send_value(channel, *hop, FrameType::kItem, prefix, rest);
   pushed(lock, *hop);
   return Wait::kDone;
@@ -223,10 +228,11 @@ bool Engine::try_receive(ChannelState& channel, Payload& item) {
 
 Wait Engine::receive(ChannelState& channel, Payload& item, int64_t deadline) {
   Lock lock(mutex_);
-  const Wait waited = wait(lock, &channel, channel.peer, deadline,
-                           [&] { return !channel.items.empty() || channel.no_more_items(); });
+  const Wait waited = wait(lock, &channel, channel.peer, deadline, [&] {
+    return !channel.items.empty() || channel.no_more_items() || channel.has_callback;
+  });
   if (waited != Wait::kDone) return waited;
-  return pop(lock, channel, item) ? Wait::kDone : Wait::kEnded;
+  return !channel.has_callback && pop(lock, channel, item) ? Wait::kDone : Wait::kEnded;
 }
 
 Wait Engine::wait_closed(ChannelState& channel, bool delivered, int64_t deadline) {
@@ -240,8 +246,8 @@ void Engine::end(ChannelState& channel) {
   Lock lock(mutex_);
   if (channel.closed || channel.ended_here) return;
   channel.ended_here = true;
-  channel.used = true;
   if (Link* hop = next_hop(channel.peer)) {
+    introduce(channel, *hop);
     append(*hop, FrameType::kEnd, {channel.peer, context_, channel.number}, "");
     pushed(lock, *hop);
   }
@@ -265,6 +271,7 @@ bool Engine::finish(ChannelState& channel, std::string_view value) {
   Lock lock(mutex_);
   if (channel.closed) return false;
   if (Link* hop = next_hop(channel.peer)) {
+    introduce(channel, *hop);
     send_value(channel, *hop, FrameType::kReturn, value);
     closed(channel);
     pushed(lock, *hop);
@@ -275,6 +282,7 @@ bool Engine::finish(ChannelState& channel, std::string_view value) {
 void Engine::set_callback(ChannelState& channel) {
   Lock lock(mutex_);
   channel.has_callback = true;
+  wake(&channel);
   channel.delivered = false;
   if (!channel.items.empty() || channel.no_more_items()) callback_due(channel);
 }
@@ -297,7 +305,7 @@ void Engine::release(ChannelState& channel) {
 
 bool Engine::is_closed(const ChannelState& channel) {
   Lock lock(mutex_);
-  return channel.closed;
+  return channel.closed || (channel.ended_here && channel.ended_there);
 }
 
 std::string Engine::lost(const ChannelState& channel) {
@@ -382,6 +390,13 @@ void Engine::push(Queue queue, Arrival request) {
   provide_thread(queue);
 }
 
+void Engine::allow_threads() {
+  Lock lock(mutex_);
+  may_spawn_ = true;
+  for (int queue = 0; queue < kQueues; ++queue)
+    provide_thread(static_cast<Queue>(queue));
+}
+
 Wait Engine::next(Queue queue, Arrival& request, int64_t deadline, bool leads) {
   Lock lock(mutex_);
   Inbox& inbox = inboxes_[static_cast<int>(queue)];
@@ -407,14 +422,25 @@ Wait Engine::next(Queue queue, Arrival& request, int64_t deadline, bool leads) {
 
 // --- process -------------------------------------------------------------------------------------
 
+std::string Engine::link_problem_locked(uint32_t peer) const {
+  if (stopping_) return "the engine has stopped";
+  if (gone_.contains(peer)) return "context " + std::to_string(peer) + " is gone";
+  if (links_.contains(peer)) return "there is a link to context " + std::to_string(peer);
+  return {};
+}
+
+std::string Engine::link_problem(uint32_t peer) {
+  Lock lock(mutex_);
+  return link_problem_locked(peer);
+}
+
 Result<void> Engine::add_link(uint32_t peer, std::string name, Fd in, Fd out,
                               std::string_view ahead, int64_t heartbeat) {
   for (int fd : {in.get(), out.get()})
     if (fd >= 0 && fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
       return sys_error("use a descriptor for a link");
   Lock lock(mutex_);
-  if (stopping_) return Error{"the engine has stopped"};
-  if (links_.contains(peer)) return Error{"there is a link to context " + std::to_string(peer)};
+  if (std::string problem = link_problem_locked(peer); !problem.empty()) return Error{problem};
   auto owned =
       std::make_unique<Link>(context_, peer, std::move(name), std::move(in), std::move(out));
   Link& link = *owned;
@@ -442,7 +468,7 @@ void Engine::add_route(uint32_t context, uint32_t via) {
 void Engine::lose(uint32_t context, const std::string& why) {
   Lock lock(mutex_);
   if (const auto link = links_.find(context); link != links_.end())
-    fail(*link->second, why);
+    end_link(*link->second, why);
   else if (!gone_.contains(context))
     gone({context}, why, nullptr);
   flush_all(lock);
@@ -502,6 +528,7 @@ void Engine::stop() {
       append(*link, FrameType::kBye, {peer, context_, 0}, "");
     flush_all(lock);
     stopping_ = finished_ = true;
+    end_all("the engine has stopped");
     while (!links_.empty())
       fail(*links_.begin()->second, "the engine has stopped");
     for (Waiter* waiter : waiters_)
@@ -518,28 +545,48 @@ void Engine::stop() {
   timer_.reset();
 }
 
+void Engine::end_all(const std::string& why) {
+  std::vector<ChannelPtr> open;
+  open.reserve(channels_.size());
+  for (const auto& [key, channel] : channels_)
+    open.push_back(channel);
+  for (const ChannelPtr& channel : open) {
+    channel->lost = why;
+    closed(*channel);
+  }
+}
+
+bool Engine::has_stopped() {
+  Lock lock(mutex_);
+  return stopping_;
+}
+
 EngineStats Engine::stats() {
   Lock lock(mutex_);
   EngineStats stats = stats_;
   stats.channels = channels_.size();
+  stats.tasks = inboxes_[static_cast<int>(Queue::kTasks)].requests.size();
   return stats;
 }
 
+void Engine::before_fork() { mutex_.lock(); }
+
+void Engine::after_fork_in_parent() { mutex_.unlock(); }
+
 void Engine::after_fork_in_child() {
-  new (&mutex_) std::mutex;             // some other thread may have held it
+  new (&mutex_) std::mutex;
   new std::thread(std::move(thread_));  // there is no such thread in this process
   stopping_ = finished_ = true;
   waiters_.clear();
+  inside_ = 0;
+  for (auto& [key, channel] : channels_)
+    channel->items.clear();
+  end_all("this process is a fork of the one that has the gateway");
+  // Some thread may have been in the middle of reading or writing: their links are only closed.
   for (auto& [peer, link] : links_)
-    link->dead = true;
-  std::vector<ChannelPtr> open;
-  for (auto& [number, channel] : channels_)
-    open.push_back(channel);
-  channels_.clear();
-  for (const ChannelPtr& channel : open) {
-    channel->closed = true;
-    channel->lost = "this process is a fork of the one that has the gateway";
-  }
+    dead_links_.push_back(std::move(link));
+  for (auto& link : dead_links_)
+    link.release()->close_descriptors();
   links_.clear();
   dead_links_.clear();
   captures_.clear();

@@ -65,7 +65,7 @@ enum class Wait {
 };
 
 struct EngineStats {
-  size_t channels = 0, calls = 0, queued = 0;
+  size_t channels = 0, calls = 0, queued = 0, tasks = 0;
   uint64_t dropped = 0, lost_logs = 0, bytes_in = 0, bytes_out = 0;
 };
 
@@ -75,6 +75,10 @@ class Link {
   Link(uint32_t own_context, uint32_t the_peer, std::string the_name, Fd in_fd, Fd out_fd);
   int in() const { return in_.get(); }
   int out() const { return out_ ? out_.get() : in_.get(); }
+  void close_descriptors() {
+    in_.reset();
+    out_.reset();
+  }
 
   const uint32_t peer;
   const std::string name;
@@ -128,6 +132,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // `heartbeat`, ns: so often a PING goes there; 0: never.
   Result<void> add_link(uint32_t peer, std::string name, Fd in, Fd out, std::string_view ahead,
                         int64_t heartbeat = 0);
+  // Why there can be no link to that context: it is gone, or linked already; empty: there can be one.
+  std::string link_problem(uint32_t peer);
   void add_route(uint32_t context, uint32_t via);
   // A child, or what is behind one, is gone.
   void lose(uint32_t context, const std::string& why);
@@ -172,6 +178,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
   // --- queues ---
   // kEnded: the engine has stopped. `leads`: the thread may read the parent's link itself.
+  // From now on Options::spawn may be called.
+  void allow_threads();
   Wait next(Queue queue, Arrival& request, int64_t deadline, bool leads);
   // The next item of a channel whose callback is due; false: none is left, and `ended` says whether
   // the channel has come to its end.
@@ -189,6 +197,10 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // In a child of fork(): the engine is unusable, its descriptors are closed, its thread is not
   // there.
   void after_fork_in_child();
+  // Around fork(), so that the child finds everything in order.
+  void before_fork();
+  void after_fork_in_parent();
+  bool has_stopped();
   EngineStats stats();
 
   // The one lock. Callers that keep state of their own in ChannelState::owner take it, too.
@@ -208,12 +220,15 @@ class Engine : public std::enable_shared_from_this<Engine> {
   };
 
   // --- engine.cc ---
+  std::string link_problem_locked(uint32_t peer) const;
   ChannelPtr find(uint32_t peer, uint32_t number);
   ChannelPtr create(uint32_t peer, uint32_t number);
   ChannelPtr open_locked(uint32_t peer);
   bool pop(Lock& lock, ChannelState& channel, Payload& item);
   void close_locked(Lock& lock, ChannelState& channel, std::string_view error);
   void closed(ChannelState& channel);
+  void introduce(ChannelState& channel, Link& hop);
+  void end_all(const std::string& why);
   void callback_due(ChannelState& channel);
   void readable(ChannelState& channel);
   void push(Queue queue, Arrival request);
@@ -234,6 +249,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void flush(Lock& lock, Link& link);
   void flush_all(Lock& lock);
   void fail(Link& link, const std::string& why);
+  void end_link(Link& link, const std::string& text);
   void update_events(Link& link);
   void arm(int64_t due);
   bool wants_thread(Queue queue) const;
@@ -261,12 +277,14 @@ class Engine : public std::enable_shared_from_this<Engine> {
                   const Payload& rest = {});
   void route(Link& from, InFrame frame);
   void deliver(Link& from, InFrame frame);
-  void deliver_to_channel(Link& from, InFrame& frame);
-  void deliver_item(Link& from, ChannelState& channel, InFrame& frame);
-  void deliver_request(Link& from, InFrame& frame);
+  void deliver_to_channel(InFrame& frame);
+  void deliver_item(ChannelState& channel, InFrame& frame);
+  void early_part(InFrame& frame);
+  void deliver_request(InFrame& frame);
   void deliver_notice(Link& from, InFrame& frame);
   void refuse(const Head& head, const char* why);
   void end_with_error(ChannelState& channel, const char* why);
+  void drop();
   void fault(Link& link, const char* what);
   void gone(const std::vector<uint32_t>& contexts, const std::string& why, const Link* except);
   void neighbour_lost(Link& from, std::string_view body);
@@ -288,6 +306,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::unordered_map<uint32_t, std::string> gone_;             // contexts that were lost, and why
   std::unordered_map<uint64_t, ChannelPtr> channels_;          // that are open
   std::unordered_map<uint64_t, ChannelPtr> announced_;         // by OPEN, not adopted
+  std::unordered_map<uint64_t, std::string> early_parts_;      // of requests, by channel
   std::unordered_map<uint32_t, uint32_t> last_number_;         // by peer
   std::unordered_map<uint32_t, size_t> unanswered_;            // calls, by peer
   std::unordered_map<uint32_t, size_t> modules_;               // MODULE requests, by peer
@@ -303,6 +322,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   int64_t last_heard_ = 0;  // ns; from the parent
   EngineStats stats_;
   std::vector<Link*> dirty_;  // have something to write that nobody writes
+  bool may_spawn_ = false;
   bool captures_paused_ = false;
   bool stopping_ = false;  // queues and channels are over
   bool finished_ = false;  // the broker ends

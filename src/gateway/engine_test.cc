@@ -272,6 +272,7 @@ TEST(Engine, ThreadsAreStartedWhenNobodyWaits) {
       engine.finish(*arrival.channel, "by a thread");
   };
   auto child = std::make_shared<Engine>(std::move(options));
+  child->allow_threads();
   auto master = engine(0);
   connect(*master, *child);
   ChannelPtr here;

@@ -15,8 +15,18 @@ bool opens_channel(FrameType type) {
          type == FrameType::kStatus || type == FrameType::kStart;
 }
 
-std::string error_value(std::string_view type, std::string_view text) {
-  return dump(Dict{{"type", type}, {"text", text}, {"traceback", ""}}).bytes;
+bool is_known(FrameType type) { return type >= FrameType::kGreet && type <= FrameType::kPing; }
+
+// Never passed on.
+bool is_for_neighbour(FrameType type) {
+  return type == FrameType::kGreet || type == FrameType::kGone || type == FrameType::kBye ||
+         type == FrameType::kPing;
+}
+
+// `traceback` is what people see; a router's error has none.
+std::string error_value(std::string_view type, const std::string& text, bool traceback) {
+  const std::string shown = traceback ? std::string(type) + ": " + text : "";
+  return dump(Dict{{"type", type}, {"text", text}, {"traceback", shown}}).bytes;
 }
 
 }  // namespace
@@ -54,6 +64,8 @@ void Engine::append(Link& link, FrameType type, const Head& head, std::string_vi
 
 // --- what came -----------------------------------------------------------------------------------
 
+void Engine::drop() { ++stats_.dropped; }
+
 void Engine::fault(Link& link, const char* what) {
   ++stats_.dropped;
   constexpr int kMostFaults = 3;
@@ -65,20 +77,23 @@ void Engine::route(Link& from, InFrame frame) {
   if (from_child && child_before(frame.head.from) != from.peer)
     return fault(from, "a frame in another context's name");
   if (frame.head.to == context_) return deliver(from, std::move(frame));
+  if (!is_known(frame.type)) return fault(from, "a frame of unknown type");
+  if (is_for_neighbour(frame.type)) return drop();
   Link* hop = next_hop(frame.head.to);
   if (hop != nullptr && hop != &from)
     return append(*hop, frame.type, frame.head, "", std::move(frame.body));
   ++stats_.dropped;
   if (opens_channel(frame.type)) {
     const auto why = gone_.find(frame.head.to);
-    refuse(frame.head, why == gone_.end() ? "there is no such context" : why->second.c_str());
+    const std::string missing = "there is no context " + std::to_string(frame.head.to);
+    refuse(frame.head, why == gone_.end() ? missing.c_str() : why->second.c_str());
   }
 }
 
 void Engine::refuse(const Head& head, const char* why) {
   if (Link* back = next_hop(head.from))
-    append(*back, FrameType::kClose, {head.from, context_, head.channel},
-           error_value("GatewayLost", why));
+    append(*back, FrameType::kClose, {head.from, head.to, head.channel},
+           error_value("GatewayLost", why, false));
 }
 
 void Engine::deliver(Link& from, InFrame frame) {
@@ -88,12 +103,12 @@ void Engine::deliver(Link& from, InFrame frame) {
     case FrameType::kReturn:
     case FrameType::kClose:
     case FrameType::kEnd:
-    case FrameType::kCredit: return deliver_to_channel(from, frame);
+    case FrameType::kCredit: return deliver_to_channel(frame);
     case FrameType::kExec:
     case FrameType::kCall:
     case FrameType::kStatus:
     case FrameType::kStart:
-    case FrameType::kModule: return deliver_request(from, frame);
+    case FrameType::kModule: return deliver_request(frame);
     case FrameType::kLog:
     case FrameType::kOpen:
     case FrameType::kRoute:
@@ -108,15 +123,18 @@ void Engine::deliver(Link& from, InFrame frame) {
 void Engine::end_with_error(ChannelState& channel, const char* why) {
   if (Link* back = next_hop(channel.peer))
     append(*back, FrameType::kClose, {channel.peer, context_, channel.number},
-           error_value("ProtocolError", why));
-  channel.error = error_value("ProtocolError", why);
+           error_value("ProtocolError", why, true));
+  channel.error = error_value("ProtocolError", why, true);
   closed(channel);
 }
 
-void Engine::deliver_item(Link&, ChannelState& channel, InFrame& frame) {
-  if (channel.ended_there || channel.uncredited >= limits_.window)
+void Engine::deliver_item(ChannelState& channel, InFrame& frame) {
+  const bool last = frame.type == FrameType::kReturn;  // which does not wait for the window
+  if (channel.ended_there || (channel.uncredited >= limits_.window && !last))
     return end_with_error(channel, "more was sent than the window allows");
-  if (channel.parts.size() + frame.body.size() > limits_.item)
+  constexpr size_t kBin32 = 5;  // bytes of its head, if the body is an object already
+  const size_t head = frame.body.object() != nullptr ? kBin32 : 0;
+  if (channel.parts.size() + frame.body.size() + head > limits_.item)
     return end_with_error(channel, "an item is longer than the limit");
   if (frame.type == FrameType::kPart) {
     channel.parts.append(frame.body.view());
@@ -133,16 +151,17 @@ void Engine::deliver_item(Link&, ChannelState& channel, InFrame& frame) {
   readable(channel);
 }
 
-void Engine::deliver_to_channel(Link& from, InFrame& frame) {
+void Engine::deliver_to_channel(InFrame& frame) {
   const ChannelPtr channel = find(frame.head.from, frame.head.channel);
   if (channel == nullptr) {
+    if (frame.type == FrameType::kPart && is_ancestor(frame.head.from)) return early_part(frame);
     ++stats_.dropped;
     return;
   }
   switch (frame.type) {
     case FrameType::kItem:
-    case FrameType::kPart: return deliver_item(from, *channel, frame);
-    case FrameType::kReturn: deliver_item(from, *channel, frame); return closed(*channel);
+    case FrameType::kPart: return deliver_item(*channel, frame);
+    case FrameType::kReturn: deliver_item(*channel, frame); return closed(*channel);
     case FrameType::kClose:
       if (frame.body.size() > 0 && !channel->error) channel->error = frame.body.view();
       return closed(*channel);
@@ -160,7 +179,21 @@ void Engine::deliver_to_channel(Link& from, InFrame& frame) {
   }
 }
 
-void Engine::deliver_request(Link& from, InFrame& frame) {
+// Of a request that is longer than a frame, whose channel is not open yet.
+void Engine::early_part(InFrame& frame) {
+  constexpr size_t kMostAtOnce = 64;
+  const uint64_t key = uint64_t{frame.head.from} << 32 | frame.head.channel;
+  std::string& parts = early_parts_[key];
+  const bool fits = parts.size() + frame.body.size() <= limits_.item;
+  if (fits && early_parts_.size() <= kMostAtOnce) {
+    parts.append(frame.body.view());
+  } else {
+    early_parts_.erase(key);
+    ++stats_.dropped;
+  }
+}
+
+void Engine::deliver_request(InFrame& frame) {
   const uint32_t peer = frame.head.from;
   const bool may = frame.type == FrameType::kModule ? is_descendant(peer) : is_ancestor(peer);
   if (!may || stopping_) {
@@ -168,9 +201,8 @@ void Engine::deliver_request(Link& from, InFrame& frame) {
     return;
   }
   // Of the two, who opens has the numbers of its parity.
-  if (frame.head.channel == 0 || (frame.head.channel % 2 == 0) != (peer < context_))
-    return fault(from, "a channel of the other's numbers");
-  if (find(peer, frame.head.channel) != nullptr) return fault(from, "a channel that is open");
+  if (frame.head.channel == 0 || (frame.head.channel % 2 == 0) != (peer < context_)) return drop();
+  if (find(peer, frame.head.channel) != nullptr) return drop();
   size_t& modules = modules_[peer];
   if (channels_.size() >= limits_.channels ||
       (frame.type == FrameType::kModule && modules >= limits_.modules))
@@ -178,6 +210,8 @@ void Engine::deliver_request(Link& from, InFrame& frame) {
   ChannelPtr channel = create(peer, frame.head.channel);
   channel->used = true;
   if (frame.type == FrameType::kModule) ++modules;
+  if (const auto early = early_parts_.extract(uint64_t{peer} << 32 | frame.head.channel))
+    frame.body = Payload(early.mapped().append(frame.body.view()));
   const bool task = frame.type == FrameType::kExec || frame.type == FrameType::kCall;
   push(task ? Queue::kTasks : Queue::kService,
        {frame.type, peer, std::move(channel), std::move(frame.body)});
@@ -199,6 +233,7 @@ void Engine::deliver_notice(Link& from, InFrame& frame) {
     case FrameType::kOpen: {
       if (body.size() != 8) break;
       const bool by_itself = number(0) == kSender;
+      if (by_itself && !is_ancestor(peer) && !is_descendant(peer)) break;
       if (!by_itself && (ancestors_.empty() || peer != ancestors_.back())) break;
       const uint32_t other = by_itself ? peer : number(0);
       if (find(other, number(4)) != nullptr || announced_.size() >= limits_.channels ||
@@ -236,7 +271,7 @@ void Engine::neighbour_lost(Link& from, std::string_view body) {
   const List* numbers =
       parts != nullptr && parts->items.size() == 2 ? parts->items[0].as<List>() : nullptr;
   const std::string* why = numbers != nullptr ? parts->items[1].as_text() : nullptr;
-  if (why == nullptr) return fault(from, "a GONE that is malformed");
+  if (why == nullptr) return drop();
   const bool from_child = ancestors_.empty() || from.peer != ancestors_.front();
   std::vector<uint32_t> contexts;
   for (const Value& item : numbers->items) {
@@ -245,6 +280,9 @@ void Engine::neighbour_lost(Link& from, std::string_view body) {
     if (context != context_ && (from_child ? behind : !is_ancestor(context)))
       contexts.push_back(context);
   }
+  for (uint32_t context : contexts)
+    if (const auto link = links_.find(context); link != links_.end())
+      end_link(*link->second, *why);
   gone(contexts, *why, &from);
 }
 
@@ -274,13 +312,7 @@ void Engine::gone(const std::vector<uint32_t>& contexts, const std::string& why,
 }
 
 void Engine::parent_lost(const std::string& why) {
-  std::vector<ChannelPtr> open;
-  for (const auto& [key, channel] : channels_)
-    open.push_back(channel);
-  for (const ChannelPtr& channel : open) {
-    channel->lost = why;
-    closed(*channel);
-  }
+  end_all(why);
   if (stopping_) return;
   watch_locked(kLeaveWithin);
   std::deque<Arrival>& tasks = inboxes_[static_cast<int>(Queue::kTasks)].requests;

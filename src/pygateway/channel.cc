@@ -50,12 +50,21 @@ PyObject* raise_closed(ChannelObject* self) {
   return nullptr;
 }
 
+bool is_sendable(const ChannelObject* self, size_t size) {
+  const size_t most = self->engine->engine->limits().item;
+  if (size > most)
+    PyErr_Format(classes.dump_error, "this item has %zu bytes, at most %zu are allowed", size,
+                 most);
+  return size <= most;
+}
+
 PyObject* send_item(ChannelObject* self, PyObject* item, int64_t deadline) {
   gateway::Engine& engine = *self->engine->engine;
   std::string bytes;
   gateway::Payload rest;
   drop_references();
   if (!encode_item(item, other_end(self), bytes, rest)) return nullptr;
+  if (!is_sendable(self, bytes.size() + rest.size())) return nullptr;
   // Most items are short, and nobody has to wait: the GIL is kept.
   Wait result = Wait::kTimeout;
   if (bytes.size() + rest.size() < kLong) result = engine.send(*self->state, bytes, rest, 0);
@@ -91,22 +100,35 @@ PyObject* send(PyObject* self, PyObject* const* arguments, Py_ssize_t count, PyO
   return send_item(as_channel(self), arguments[0], deadline);
 }
 
+PyObject* raise_callback(const ChannelObject* self) {
+  PyErr_Format(PyExc_OSError, "channel %u has a callback, which gets its items",
+               self->state->number);
+  return nullptr;
+}
+
 PyObject* receive_item(ChannelObject* self, int64_t deadline) {
   gateway::Engine& engine = *self->engine->engine;
   gateway::Payload item;
-  if (self->state->has_callback) {
-    PyErr_Format(PyExc_OSError, "channel %u has a callback, which gets its items",
-                 self->state->number);
-    return nullptr;
-  }
+  if (self->state->has_callback) return raise_callback(self);
   if (!engine.try_receive(*self->state, item)) {
     drop_references();
     const Wait result = without_gil([&] { return engine.receive(*self->state, item, deadline); });
     if (result == Wait::kInterrupted) return nullptr;
     if (result == Wait::kTimeout) return raise_timeout("no item came in time");
+    if (self->state->has_callback) return raise_callback(self);
     if (result == Wait::kEnded) return raise_end(self->engine, *self->state, true);
   }
-  return decode_item(std::move(item), other_end(self));
+  PyObject* value = decode_item(std::move(item), other_end(self));
+  if (value == nullptr && PyErr_ExceptionMatches(classes.load_error)) {
+    // What else comes makes no sense.
+    PyObject *type = nullptr, *error = nullptr, *trace = nullptr;
+    PyErr_Fetch(&type, &error, &trace);
+    PyErr_Restore(PyRef::borrow(type).release(), PyRef::borrow(error).release(),
+                  PyRef::borrow(trace).release());
+    engine.close(*self->state, load_error_value());
+    PyErr_Restore(type, error, trace);
+  }
+  return value;
 }
 
 PyObject* receive(PyObject* self, PyObject* const* arguments, Py_ssize_t count,
@@ -131,7 +153,9 @@ PyObject* end(PyObject* self, PyObject*) {
 
 PyObject* finish(PyObject* self, PyObject* value) {
   std::string bytes;
-  if (!encode(value, other_end(as_channel(self)), bytes)) return nullptr;
+  if (!encode(value, other_end(as_channel(self)), bytes) ||
+      !is_sendable(as_channel(self), bytes.size()))
+    return nullptr;
   if (!as_channel(self)->engine->engine->finish(*as_channel(self)->state, bytes))
     return raise_closed(as_channel(self));
   Py_RETURN_NONE;
@@ -329,7 +353,9 @@ PyObject* raise_end(EngineObject* engine, gateway::ChannelState& channel, bool e
                                                           : PyUnicode_FromString(""));
   };
   const PyRef type = part("type"), text = part("text"), trace = part("traceback");
-  if (PyUnicode_CompareWithASCIIString(type.get(), "GatewayLost") == 0) {
+  // A router's has no traceback.
+  if (PyUnicode_CompareWithASCIIString(type.get(), "GatewayLost") == 0 &&
+      PyUnicode_GetLength(trace.get()) == 0) {
     PyErr_SetObject(classes.gateway_lost, text.get());
     return nullptr;
   }

@@ -375,6 +375,16 @@ gateway::LongBytes allocate_bytes(size_t size) {
   return bytes;
 }
 
+std::string load_error_value() {
+  const std::string text = take_exception();
+  const auto size = static_cast<Py_ssize_t>(text.size());
+  const PyRef error(Py_BuildValue("{s:s,s:s#,s:s#}", "type", "LoadError", "text", text.data(), size,
+                                  "traceback", text.data(), size));
+  std::string bytes;
+  if (!error || !encode(error.get(), {}, bytes)) PyErr_Clear();
+  return bytes;
+}
+
 PyObject* decode_item(gateway::Payload item, const Destination& source) {
   if (item.object() == nullptr) return decode(item.view(), source);
   PyObject* object = PyRef::borrow(static_cast<PyObject*>(item.object())).release();

@@ -29,6 +29,9 @@ PyObject* decode_item(gateway::Payload item, const Destination& source);
 // Engine::Options::allocate, with an object bytes. Without the GIL.
 gateway::LongBytes allocate_bytes(size_t size);
 
+// The current exception, which is cleared, as what CLOSE carries.
+std::string load_error_value();
+
 // Null with LoadError set. `source`: whom the bytes come from.
 PyObject* decode(std::string_view bytes, const Destination& source);
 

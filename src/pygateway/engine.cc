@@ -94,6 +94,11 @@ PyObject* add_link(PyObject* self, PyObject* arguments, PyObject* keywords) {
                                    const_cast<char**>(names), &peer, &reader, &writer, &ahead,
                                    &size, &name, &heartbeat))
     return nullptr;
+  const std::string problem = engine_of(self).link_problem(peer);
+  if (!problem.empty()) {  // the descriptors are still the caller's
+    PyErr_SetString(classes.gateway_lost, problem.c_str());
+    return nullptr;
+  }
   const Result<void> added = engine_of(self).add_link(
       peer, *name == 0 ? "context " + std::to_string(peer) : name, Fd(reader),
       writer == reader ? Fd() : Fd(writer), {ahead, static_cast<size_t>(size)},
@@ -113,17 +118,22 @@ PyObject* add_route(PyObject* self, PyObject* arguments) {
 PyObject* open(PyObject* self, PyObject* peer) {
   const auto number = static_cast<uint32_t>(PyLong_AsUnsignedLong(peer));
   if (PyErr_Occurred() != nullptr) return nullptr;
+  if (engine_of(self).has_stopped()) {
+    PyErr_SetString(classes.gateway_lost, "the engine has stopped");
+    return nullptr;
+  }
   return channel_object(as_engine(self), engine_of(self).open(number));
 }
 
 PyObject* adopt(PyObject* self, PyObject* arguments) {
   unsigned int peer = 0, number = 0;
   if (!PyArg_ParseTuple(arguments, "II:adopt", &peer, &number)) return nullptr;
-  const gateway::ChannelPtr state = engine_of(self).adopt(peer, number);
-  if (state != nullptr) return channel_object(as_engine(self), state);
-  PyErr_Format(classes.load_error, "channel %u of context %u is neither open nor announced", number,
-               peer);
-  return nullptr;
+  gateway::ChannelPtr state = engine_of(self).adopt(peer, number);
+  if (state == nullptr) {  // it has ended
+    state = std::make_shared<gateway::ChannelState>(peer, number);
+    state->closed = true;
+  }
+  return channel_object(as_engine(self), state);
 }
 
 PyObject* request(PyObject* self, PyObject* arguments) {
@@ -193,17 +203,22 @@ PyObject* next_call(EngineObject* self) {
 }
 
 PyObject* request_tuple(EngineObject* self, gateway::Arrival& arrival) {
-  PyRef value;
-  if (arrival.body.size() == 0)
-    value = PyRef::borrow(Py_None);
-  else
-    value = PyRef(decode(arrival.body.view(), {self, arrival.peer}));
-  PyRef channel =
-      arrival.channel ? PyRef(channel_object(self, arrival.channel)) : PyRef::borrow(Py_None);
-  if (!value || !channel) return nullptr;
+  const bool empty = arrival.body.size() == 0;
+  const PyRef value(empty ? PyRef::borrow(Py_None).release()
+                          : decode(arrival.body.view(), {self, arrival.peer}));
+  if (!value) return nullptr;
+  const PyRef channel(arrival.channel ? channel_object(self, arrival.channel)
+                                      : PyRef::borrow(Py_None).release());
+  if (!channel) return nullptr;
   const PyRef kind(PyLong_FromLong(static_cast<int>(arrival.type)));
   const PyRef peer(PyLong_FromUnsignedLong(arrival.peer));
   return PyTuple_Pack(4, kind.get(), peer.get(), value.get(), channel.get());
+}
+
+// A request that is no value is answered, and nobody else hears of it.
+void refuse(EngineObject* self, const gateway::Arrival& arrival) {
+  const std::string error = load_error_value();
+  if (arrival.channel != nullptr) self->engine->close(*arrival.channel, error);
 }
 
 // The function of when(), to be called with None. Null without an exception: there is none.
@@ -215,10 +230,13 @@ PyObject* told_tuple(EngineObject* self, const gateway::Arrival& arrival) {
   return Py_BuildValue("(iI(OO)O)", 0, arrival.peer, function.get(), Py_None, Py_None);
 }
 
-PyObject* next(PyObject* self, PyObject* arguments) {
+PyObject* next(PyObject* self, PyObject* arguments, PyObject* keywords) {
+  static const char* names[] = {"queue", "timeout", nullptr};
   int queue = 0;
   PyObject* timeout = Py_None;
-  if (!PyArg_ParseTuple(arguments, "i|O:next", &queue, &timeout)) return nullptr;
+  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "i|O:next", const_cast<char**>(names),
+                                   &queue, &timeout))
+    return nullptr;
   const int64_t deadline = deadline_of(timeout);
   if (deadline < 0) return nullptr;
   EngineObject* object = as_engine(self);
@@ -243,7 +261,12 @@ PyObject* next(PyObject* self, PyObject* arguments) {
     if (result == Wait::kInterrupted && PyErr_CheckSignals() != 0) return nullptr;
     if (result == Wait::kTimeout || result == Wait::kEnded) Py_RETURN_NONE;
     if (result == Wait::kInterrupted) continue;
-    if (!callbacks) return request_tuple(object, arrival);
+    if (!callbacks) {
+      PyObject* request = request_tuple(object, arrival);
+      if (request != nullptr || !PyErr_ExceptionMatches(classes.load_error)) return request;
+      refuse(object, arrival);
+      continue;
+    }
     if (arrival.type == FrameType::kItem)
       object->due = std::move(arrival.channel);
     else if (PyObject* told = told_tuple(object, arrival))
@@ -256,6 +279,7 @@ PyObject* set_spawner(PyObject* self, PyObject* function) {
   PyObject* before = as_engine(self)->spawner;
   as_engine(self)->spawner = PyRef::borrow(function).release();
   Py_XDECREF(before);
+  engine_of(self).allow_threads();
   Py_RETURN_NONE;
 }
 
@@ -310,13 +334,23 @@ PyObject* after_fork_in_child(PyObject* self, PyObject*) {
   Py_RETURN_NONE;
 }
 
+PyObject* before_fork(PyObject* self, PyObject*) {
+  engine_of(self).before_fork();
+  Py_RETURN_NONE;
+}
+
+PyObject* after_fork_in_parent(PyObject* self, PyObject*) {
+  engine_of(self).after_fork_in_parent();
+  Py_RETURN_NONE;
+}
+
 PyObject* stats(PyObject* self, PyObject*) {
   const gateway::EngineStats stats = engine_of(self).stats();
   const auto number = [](uint64_t value) { return static_cast<unsigned long long>(value); };
-  return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "channels", number(stats.channels), "calls",
-                       number(stats.calls), "queued", number(stats.queued), "dropped",
-                       stats.dropped, "lost_logs", stats.lost_logs, "bytes_in", stats.bytes_in,
-                       "bytes_out", stats.bytes_out);
+  return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "channels", number(stats.channels),
+                       "calls", number(stats.calls), "queued", number(stats.queued), "tasks",
+                       number(stats.tasks), "dropped", stats.dropped, "lost_logs", stats.lost_logs,
+                       "bytes_in", stats.bytes_in, "bytes_out", stats.bytes_out);
 }
 
 PyObject* raise_in_thread(PyObject*, PyObject* arguments) {
@@ -379,7 +413,7 @@ PyMethodDef engine_methods[] = {
     {"adopt", adopt, METH_VARARGS, nullptr},
     {"request", request, METH_VARARGS, nullptr},
     {"post", post, METH_VARARGS, nullptr},
-    {"next", next, METH_VARARGS, nullptr},
+    {"next", as_method(next), METH_VARARGS | METH_KEYWORDS, nullptr},
     {"set_spawner", set_spawner, METH_O, nullptr},
     {"capture", capture, METH_VARARGS, nullptr},
     {"watch", watch, METH_O, nullptr},
@@ -388,6 +422,8 @@ PyMethodDef engine_methods[] = {
     {"drain", drain, METH_O, nullptr},
     {"stop", stop, METH_NOARGS, nullptr},
     {"after_fork_in_child", after_fork_in_child, METH_NOARGS, nullptr},
+    {"before_fork", before_fork, METH_NOARGS, nullptr},
+    {"after_fork_in_parent", after_fork_in_parent, METH_NOARGS, nullptr},
     {"stats", stats, METH_NOARGS, nullptr},
     {"raise_in_thread", raise_in_thread, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr}};

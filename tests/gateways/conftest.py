@@ -5,6 +5,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
 
+from engine_fixture import contexts, engine_module  # noqa: E402, F401
 from group_fixture import engine, gateway, group  # noqa: E402, F401
 from hosts.fixtures import hosts, sshd  # noqa: E402, F401
 from remote_fixture import remotes  # noqa: E402, F401

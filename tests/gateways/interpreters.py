@@ -1,6 +1,6 @@
-"""The oldest interpreters of this machine that a remote may have: from 3.6 on, older than the tests' own."""
+"""The interpreters of this machine that a remote may have, one of each version from 3.6 on."""
 
-import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +13,16 @@ def _version(python):
     return tuple(map(int, words[1:])) if done.returncode == 0 and words[0] == "cpython" else None
 
 
-def _old_interpreters():
-    places = [*Path.home().glob(".pyenv/versions/*/bin/python3"), *Path("/usr/bin").glob("python3.[0-9]"),
-              *Path("/usr/local/bin").glob("python3.[0-9]")]
+def _find():
+    places = [Path(sys.executable), *sorted(Path.home().glob(".pyenv/versions/*/bin/python3"))]
+    for folder in "/usr/bin", "/usr/local/bin":
+        places += [place for place in sorted(Path(folder).glob("python3.*")) if re.fullmatch(r"python3\.\d+", place.name)]
     found = {}
-    for place in sorted(filter(lambda place: os.access(place, os.X_OK), places)):
-        version = _version(place)
-        if version and (3, 6) <= version < sys.version_info[:2]:
-            found.setdefault(version, str(place))
-    return [found[version] for version in sorted(found)][:2]
+    for place in places:
+        found.setdefault(_version(place), str(place))
+    return {version: found[version] for version in sorted(filter(None, found)) if version >= (3, 6)}
 
 
-OLD_INTERPRETERS = _old_interpreters()  # paths; empty on a bare Debian
+_FOUND = _find()
+INTERPRETERS = list(_FOUND.values())  # paths; the tests' own among them
+OLD_INTERPRETERS = [path for version, path in _FOUND.items() if version < sys.version_info[:2]][:2]  # none on a bare Debian

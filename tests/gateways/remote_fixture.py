@@ -28,7 +28,8 @@ class Remote:
         return self.master.engine.request(self.number, kind, value)
 
     def execute(self, source, file=None, function=None, **kwargs):
-        return self.request(kinds.EXEC, {"source": source, "name": "__channelexec__", "file": file, "function": function, "kwargs": kwargs})
+        request = {"source": source, "name": "__channelexec__", "file": file, "function": function, "kwargs": kwargs}
+        return self.request(kinds.EXEC, request)
 
     def evaluate(self, source):
         """What the source sends first; "channel.send(...)" around it, if it is an expression."""

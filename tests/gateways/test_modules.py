@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from hosts.processes import DEADLINE, wait_until
-from interpreters_found import INTERPRETERS
+from interpreters import INTERPRETERS
 from remote_fixture import start_staged
 
 from brood.gateways.core.errors import RemoteError
@@ -78,8 +78,9 @@ def error_of_import(remote, name):
 
 def test_texts_say_why(one):
     one.master.modules["binary"] = {"missing": "a binary extension on the master"}
-    assert error_of_import(one, "nowhere") == ("ModuleNotFoundError", "No module named 'nowhere' (not found on the master either)")
-    assert error_of_import(one, "binary") == ("ModuleNotFoundError", "No module named 'binary' (a binary extension on the master)")
+    kind = "ModuleNotFoundError"
+    assert error_of_import(one, "nowhere") == (kind, "No module named 'nowhere' (not found on the master either)")
+    assert error_of_import(one, "binary") == (kind, "No module named 'binary' (a binary extension on the master)")
     assert one.evaluate("import importlib.util; channel.send(importlib.util.find_spec('nowhere'))") is None
 
 
@@ -139,14 +140,16 @@ from importlib import resources
 files = resources.files('pkg')
 with resources.as_file(files / 'a.txt') as path:
     copy = path.read_bytes()
-channel.send((sorted(each.name for each in files.iterdir()), (files / 'sub' / 'b.bin').read_bytes(), files.joinpath('sub').is_dir(),
+names = sorted(each.name for each in files.iterdir())
+channel.send((names, (files / 'sub' / 'b.bin').read_bytes(), files.joinpath('sub').is_dir(),
               (files / 'a.txt').is_file(), (files / 'none').is_file(), (files / 'a.txt').open().read(), copy))
 """
     assert remote.evaluate(source) == (["__init__.py", "a.txt", "mod.py", "sub"], b"\0\1", True, True, False, "text", b"text")
 
 
 def test_sources_are_found_by_tools(one):
-    one.master.modules["mine"] = "# -*- coding: latin-1 -*-\ndef f():\n    return '\xe9'\n\ndef g():\n    raise ValueError(f())\n".encode("latin-1")
+    source = "# -*- coding: latin-1 -*-\ndef f():\n    return '\xe9'\n\ndef g():\n    raise ValueError(f())\n"
+    one.master.modules["mine"] = source.encode("latin-1")
     assert one.evaluate("import inspect, mine; channel.send(inspect.getsource(mine.f))") == "def f():\n    return '\xe9'\n"
     assert one.evaluate("import linecache, mine; channel.send(linecache.getline(mine.__file__, 2, vars(mine)))") == "def f():\n"
     with pytest.raises(RemoteError) as info:
@@ -181,7 +184,11 @@ def test_a_main_script_that_cannot_be_had(one):
 
 
 def test_threads_that_import_crosswise(one):
-    one.master.modules.update({"left": "import time; time.sleep(0.1); import right; x = 1", "right": "import time; time.sleep(0.1); import left; y = 1"})
+    one.master.modules.update({
+        "gate": "import threading; both = threading.Barrier(2)",
+        "left": "import gate; gate.both.wait(20); import right; x = 1",
+        "right": "import gate; gate.both.wait(20); import left; y = 1",
+    })
     source = textwrap.dedent("""
         import threading
         done = []
@@ -197,7 +204,7 @@ def test_threads_that_import_crosswise(one):
 
 
 def test_threads_that_import_the_same(one):
-    one.master.modules["mine"] = "import time; time.sleep(0.05); x = 1"
+    one.master.modules["mine"] = "x = 1"
     channels = [one.execute("import mine; channel.send(mine.x)") for _ in range(2)]
     assert [channel.receive(DEADLINE) for channel in channels] == [1, 1]
     assert names_asked(one.master) == ["mine"]

@@ -11,10 +11,11 @@ import venv
 
 import pytest
 from hosts.processes import DEADLINE, command_line, descendants, ended, wait_until
-from interpreters_found import INTERPRETERS
+from interpreters import INTERPRETERS
 from remote_fixture import PACKAGE, start_staged
 
 from brood.gateways.core import greeting, kinds, stage
+from brood.gateways.core.errors import RemoteError
 
 MASTER = "me@there:1"
 
@@ -80,7 +81,8 @@ def talk(command, way, **more):
         ours.settimeout(DEADLINE)
         send, receive = ours.sendall, ours.recv
     else:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, **more)
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, **more)
         ours, send, receive = None, process.stdin.write, lambda size: os.read(process.stdout.fileno(), size)
     send(stage.payload() + greeting.frame(1, 0, {"context": 1, "ancestors": [0], "id": "x"}))
     incoming, greet = greeting.Incoming(), None
@@ -129,7 +131,9 @@ def test_every_version(remotes, python):
     remote = start_staged(remotes, f"popen//python={python}")
     assert remote.evaluate("__import__('sys').executable") == python
     assert remote.call("os", "getpid") == remote.pid
-    assert remote.submit("time", "sleep", 60, deadline=0.1).receive
+    with pytest.raises(RemoteError) as info:
+        remote.call("time", "sleep", 60, deadline=0.1)
+    assert info.value.type == "DeadlineExceeded"
     remote.execute("import logging; logging.warning('hello'); print('printed')").waitclose(DEADLINE)
     remotes.wait_for_line("hello", "root")
     remotes.wait_for_line("printed")
@@ -160,7 +164,10 @@ def test_an_interpreter_behind_a_link(remotes, tmp_path):
 
 def test_an_interpreter_inside_of_a_remote_is_started_as_usual(remotes):
     remote = start_staged(remotes)
-    source = "import subprocess, sys; channel.send(subprocess.check_output([sys.executable, '-c', 'import sys; print(sys.executable)']))"
+    source = """
+import subprocess, sys
+channel.send(subprocess.check_output([sys.executable, '-c', 'import sys; print(sys.executable)']))
+"""
     assert remote.evaluate(source) == sys.executable.encode() + b"\n"
 
 
@@ -189,6 +196,16 @@ def test_the_watch_holds_nothing_open(remotes):
     (watch,) = descendants(remote.pid)
     held = [os.readlink(f"/proc/{watch}/fd/{name}") for name in os.listdir(f"/proc/{watch}/fd")]
     assert len(held) <= 3 and os.readlink(f"/proc/{remote.pid}/fd/101") not in held
+
+
+@pytest.mark.parametrize("python", INTERPRETERS)
+def test_the_watch_ends_with_the_interpreter(remotes, python):
+    """And with all of its process group, even if what the program has started holds the pipe to the watch."""
+    remote = start_staged(remotes, f"popen//python={python}")
+    (watch,) = descendants(remote.pid)
+    pid = remote.evaluate("import os, time\npid = os.fork()\nif not pid:\n time.sleep(60)\n os._exit(0)\nchannel.send(pid)")
+    remote.process.kill()
+    wait_until(lambda: ended(watch, pid), "the end of the watch and of what was started")
 
 
 def test_what_ends_in_the_middle_of_the_payload_leaves_nothing():

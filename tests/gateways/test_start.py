@@ -1,4 +1,4 @@
-"""Starting contexts: local ones, over ssh, sudo, sockets, from warm interpreters, and by other contexts; and what is said when it fails."""
+"""Starting contexts: here, over ssh, sudo and sockets, from warm interpreters, by other contexts; what is said when it fails."""
 
 import os
 import pwd
@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import pexpect
 import pytest
 from hosts.processes import DEADLINE, command_line, ended, wait_until
 from hosts.sshd import Sshd
@@ -52,7 +53,8 @@ def test_what_the_spec_may_be(remotes):
 def test_what_the_greeting_asks_for(remotes, tmp_path):
     folder = tmp_path / "new"
     remote = remotes.start(chdir=str(folder), nice=3, env={"BROOD_X": "1"})
-    assert remote.evaluate("(lambda o: (o.getcwd(), o.nice(0), o.environ['BROOD_X']))(__import__('os'))") == (str(folder), os.nice(0) + 3, "1")
+    found = remote.evaluate("(lambda o: (o.getcwd(), o.nice(0), o.environ['BROOD_X']))(__import__('os'))")
+    assert found == (str(folder), os.nice(0) + 3, "1")
 
 
 def test_what_the_greeting_asks_for_in_vain(tmp_path):
@@ -76,14 +78,13 @@ def test_descriptors_of_the_master_are_not_inherited(remotes, tmp_path):
         assert str(tmp_path / "file") not in links
 
 
-def test_many_at_once(remotes):
-    threads = [threading.Thread(target=remotes.engine.next, args=(kinds.CALLBACKS, 0))]  # the engine is for any thread
+def test_many_at_once():
     children = {}
 
     def run(number):
         children[number] = start.start("popen//engine=python", {"context": number, "ancestors": [0], "id": str(number)})
 
-    threads += [threading.Thread(target=run, args=(number,)) for number in range(1, 7)]
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(1, 7)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -169,6 +170,35 @@ def test_a_master_that_ignores_interrupts(remotes):
     os.kill(remote.pid, signal.SIGINT)
     with pytest.raises(RemoteError):
         channel.receive(DEADLINE)
+
+
+TYPED = """
+import sys
+sys.path[:0] = {path!r}
+from remote_fixture import Master
+master = Master()
+try:
+    remotes = [master.start(), *(master.start(spec) for spec in {specs!r})]
+    try:
+        print("ready", flush=True)
+        sys.stdin.read()
+    except KeyboardInterrupt:
+        print("interrupted", [remote.call("os", "getpid") == remote.pid for remote in remotes])
+finally:
+    master.close()
+"""
+
+
+def test_an_interrupt_that_is_typed(sshd):
+    child = pexpect.spawn(sys.executable, ["-c", TYPED.format(path=sys.path[:4], specs=[sshd.spec()])], timeout=DEADLINE)
+    try:
+        child.expect("ready")
+        child.sendintr()
+        child.expect(r"interrupted \[True, True\]")
+        child.expect(pexpect.EOF)
+    finally:
+        child.close(force=True)
+    assert child.exitstatus == 0
 
 
 def test_processes():
@@ -272,10 +302,10 @@ def server(tmp_path):
         return process.stdout.readline().split()[-1]
 
     yield run
-    for process in started:
-        process.terminate()
-        assert process.wait(DEADLINE) is not None
-        process.stdout.close()
+    for each in started:
+        each.terminate()
+        assert each.wait(DEADLINE) is not None
+        each.stdout.close()
 
 
 def test_socket(remotes, server):

@@ -1,4 +1,4 @@
-"""The way to an interpreter that brood's socketserver starts: its greeting, and AUTH with a token (docs/protocol.md, section 5)."""
+"""The way to an interpreter that a socket server starts: HELLO, and AUTH with a token (docs/protocol.md, section 5)."""
 import json
 import os
 import socket

@@ -9,23 +9,18 @@ import os
 def guard(pid, told, link=0, within=4.0):
     """Waits for the end of process `pid`, the parent, which leads a process group; does not return.
 
-    told    descriptor of a pipe from it: each "<d" is the time (CLOCK_MONOTONIC) to kill the group; inf: none, -inf: it leaves in order
-    link    descriptor on which the link to its own parent is read; never read here. `within` seconds after its end the group is killed
+    told    descriptor of a pipe from it: each "<d" is the time (CLOCK_MONOTONIC) to kill the group; inf: none, -inf: it leaves in
+            order
+    link    descriptor on which the link to its own parent is read; never read here. `within` seconds after its end the group is
+            killed
     The group is killed also when the process ends, or closes the pipe, without a word.
     """
     import select
     import struct
     from time import monotonic
 
+    keep_only(told, link)
     never = float("inf")
-    try:
-        os.setpgid(0, 0)
-    except OSError:
-        pass
-    low, high = sorted((told, link))
-    for first, behind in (0, low), (low + 1, high), (high + 1, 1024):
-        if first < behind:  # an empty range from 0 would be all, in some versions
-            os.closerange(first, behind)
     poll = select.poll()
     poll.register(told, select.POLLIN)
     poll.register(link, getattr(select, "POLLRDHUP", 0))
@@ -47,16 +42,29 @@ def guard(pid, told, link=0, within=4.0):
                 broken = monotonic() + within
             elif descriptor == told:
                 records = os.read(told, 4096)
-                if len(records) < 8:
-                    poll.unregister(told)
-                    asked = 0
-                else:
-                    asked = struct.unpack("<d", records[-8:])[0]
+                asked = struct.unpack("<d", records[-8:])[0] if records else 0
         if asked == -never:
             os._exit(0)
-    for end, number in (os.killpg, pid), (os.kill, pid if os.getppid() == pid else 0):
+    kill(pid)
+    os._exit(0)
+
+
+def keep_only(one, other):
+    """Leaves the process group, which a signal might be for, and closes all other descriptors."""
+    try:
+        os.setpgid(0, 0)
+    except OSError:
+        pass
+    low, high = sorted((one, other))
+    for first, behind in (0, low), (low + 1, high), (high + 1, 1024):
+        if first < behind:  # an empty range from 0 would be all, in some versions
+            os.closerange(first, behind)
+
+
+def kill(pid):
+    """The process group, and the process if it is still the parent: later its number may be another's."""
+    for end in [os.killpg] + [os.kill] * (os.getppid() == pid):
         try:
-            number and end(number, 9)
+            end(pid, 9)
         except OSError:
             pass
-    os._exit(0)

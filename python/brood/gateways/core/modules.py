@@ -144,7 +144,7 @@ class Importer:
 
 
 class Unlocked:
-    """Other threads can import meanwhile: a finder is called with the one lock of all imports held, in addition to its module's."""
+    """Other threads can import meanwhile: finders are called with the lock of all imports held, in addition to their module's."""
 
     def __enter__(self):
         self._times = 0

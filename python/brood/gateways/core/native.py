@@ -56,8 +56,16 @@ if module is not None:
         def __init__(self, *_, **__):
             _engines.add(self)
 
-    def _after_fork_in_child():
-        for engine in list(_engines):
-            engine.after_fork_in_child()
+    _forking = []  # engines, between the hooks of one fork
 
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    def _before_fork():
+        _forking.extend(_engines)
+        for engine in _forking:
+            engine.before_fork()
+
+    def _after_fork(in_child):
+        for engine in _forking:
+            engine.after_fork_in_child() if in_child else engine.after_fork_in_parent()
+        del _forking[:]
+
+    os.register_at_fork(before=_before_fork, after_in_parent=lambda: _after_fork(False), after_in_child=lambda: _after_fork(True))

@@ -1,6 +1,6 @@
 """The client's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), without channel binding. Pure, but for the nonce.
 
-Here, as remotes have it, too; the client of sessions uses it from here. Names and passwords are taken as UTF-8, as they are: no SASLprep.
+It is here because remotes have it, too. Names and passwords are taken as UTF-8, as they are: no SASLprep.
 """
 
 import base64

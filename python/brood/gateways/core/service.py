@@ -48,8 +48,13 @@ class Service:
     def _status(self, peer, value, channel):
         stats = self._engine.stats()
         channel.finish({
-            "executing": self._worker.tasks.busy(), "queued": stats.get("tasks", 0), "channels": stats["channels"], "pid": os.getpid(),
-            "python": "%d.%d.%d" % sys.version_info[:3], "engine": self._worker.engine_name, "threads": len(sys._current_frames()),
+            "executing": self._worker.tasks.busy(),
+            "queued": stats.get("tasks", 0),
+            "channels": stats["channels"],
+            "pid": os.getpid(),
+            "python": "%d.%d.%d" % sys.version_info[:3],
+            "engine": self._worker.engine_name,
+            "threads": len(sys._current_frames()),
         })
 
     def _module(self, peer, value, channel):

@@ -187,7 +187,9 @@ def describe(error):
     kind, trace = type(error), error.__traceback__
     while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
         trace = trace.tb_next
-    name = kind.__qualname__ if kind.__module__ in ("builtins", errors.__name__) else "%s.%s" % (kind.__module__, kind.__qualname__)
+    name = kind.__qualname__
+    if kind.__module__ not in ("builtins", errors.__name__):
+        name = "%s.%s" % (kind.__module__, name)
     try:
         text = str(error)
     except Exception:

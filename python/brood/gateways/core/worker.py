@@ -137,6 +137,7 @@ class Worker:
     def __init__(self, engine_type, channel_type, engine_name, greet, reader, writer, output, told):
         self.greet = greet
         self.told = told
+        self.pid = os.getpid()
         self.main = get_ident()
         self.leaving = ""  # "told" or "lost": no more tasks are begun
         self.service = None
@@ -178,6 +179,9 @@ class Worker:
                 break
             except KeyboardInterrupt:  # nothing was running
                 pass
+        if os.getpid() != self.pid:  # a program has forked, and its child has come here
+            self._end_program(False)
+            os._exit(0)
         ordered = self.leaving == "told"
         try:
             self._end_program(ordered)
