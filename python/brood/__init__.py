@@ -14,11 +14,7 @@
 Nothing here starts the daemon or the server. Programs need none of it to run warm.
 """
 
-import importlib
-import json
 import os
-import shutil
-import subprocess
 
 # Where the names of the clients are: imported when one of them is first used.
 _PLACES = {
@@ -57,6 +53,7 @@ def _command():
         candidate = os.path.join(place, "bin", "brood")
         if os.access(candidate, os.X_OK):
             return candidate
+    import shutil
     found = shutil.which("brood")
     if found is None:
         raise BroodError("the brood command is neither beside this package nor in PATH; install brood")
@@ -64,6 +61,7 @@ def _command():
 
 
 def _run(*arguments):
+    import subprocess
     done = subprocess.run([_command(), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="surrogateescape")
     if done.returncode != 0:
@@ -73,6 +71,7 @@ def _run(*arguments):
 
 def status():
     """``brood status --json`` as a dict; its ``"daemon"`` is None when no daemon runs."""
+    import json
     return json.loads(_run("status", "--json"))
 
 
@@ -85,6 +84,7 @@ def __getattr__(name):
     if name == "__version__":
         return _run("--version").split()[-1]
     if name in _LAZY:
+        import importlib
         value = getattr(importlib.import_module(_LAZY[name]), name)
         globals()[name] = value
         return value

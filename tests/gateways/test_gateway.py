@@ -4,7 +4,7 @@ import os
 import signal
 import stat
 import sys
-import textwrap
+import threading
 import time
 
 import pytest
@@ -77,8 +77,7 @@ def test_functions_and_their_arguments(gateway):
 
 
 def test_modules(gateway, tmp_path, monkeypatch):
-    (tmp_path / "module_to_send.py").write_text("import os\nif __name__ == '__channelexec__':\n    channel.send((__file__, os.getpid()))\n"
-                                                if False else "import os\nif __name__ == '__channelexec__':\n    channel.send(os.getpid())\n")
+    (tmp_path / "module_to_send.py").write_text("import os\nif __name__ == '__channelexec__':\n    channel.send(os.getpid())\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     import module_to_send
 
@@ -229,8 +228,6 @@ def test_a_copy_that_is_cut_leaves_no_half_file(group, tmp_path):
     (tmp_path / "here").write_bytes(b"x" * 200_000_000)
     pid = gateway.call(os.getpid)
     os.kill(pid, signal.SIGSTOP)
-    import threading
-
     killer = threading.Timer(0.2, os.kill, (pid, signal.SIGKILL))
     killer.start()
     with pytest.raises(brood.GatewayLost):
@@ -289,4 +286,3 @@ def test_a_program_that_is_never_told_to_end():
         del gateway, channel
         print("end")
     """) == "end\n"
-    assert textwrap.dedent("") == ""

@@ -57,6 +57,12 @@ def test_ids_can_be_given_before_the_start(group):
     assert group.makegateway().id == "gw2"
 
 
+def test_what_may_be_served_is_checked():
+    assert group_module.Group(serve="one").serve == ["one"] and group_module.Group(serve=("b", "a")).serve == ["a", "b"]
+    with pytest.raises(ValueError, match="'a.b' is no name of a top-level module"):
+        group_module.Group(serve=["a.b"])
+
+
 def test_execution_models_are_accepted(group):
     group.set_execmodel("thread", "main_thread_only")
     assert group.execmodel == "thread"
@@ -111,6 +117,21 @@ def test_not_while_the_program_is_imported(group, monkeypatch):
         group.makegateway()
 
 
+def test_a_socket_server_in_a_gateway(group):
+    """The triangle: a local gateway serves a socket, and another gateway comes in there."""
+    near = group.makegateway(f"{group.defaultspec}//id=near")
+    far = group.makegateway("socket//installvia=near")
+    assert far.call(os.getpid) not in (near.greet["pid"], os.getpid())
+    assert far.remoteaddress.startswith("127.0.0.1:") and far.remote_exec("channel.send(channel.receive())").isclosed() is False
+    with pytest.raises(ValueError, match="installvia=none"):
+        group.makegateway("socket//installvia=none")
+    pid = far.greet["pid"]
+    far.exit()
+    far.join(5)
+    wait_until(lambda: is_gone(pid))
+    wait_until(lambda: near.remote_status().numexecuting == 0)
+
+
 # --- behind others ----------------------------------------------------------------------------------------------------
 
 
@@ -133,6 +154,13 @@ def test_a_chain(chain):
     assert chain["c"].greet["pid"] == pids[2]
     chain.terminate(5)
     wait_until(lambda: all(map(is_gone, pids)))
+
+
+def test_a_socket_behind_one(group, tmp_path):
+    """The server is reached from the gateway that starts it; its token is read here."""
+    near, other = group.makegateway(f"{group.defaultspec}//id=near"), group.makegateway(f"{group.defaultspec}//id=other")
+    far = group.makegateway("socket//installvia=near//via=other")
+    assert far.call(os.getppid) == near.greet["pid"] and far.via is other
 
 
 def test_two_trees_at_once(chain):

@@ -120,52 +120,6 @@ def test_further_tasks_know_which_thread_is_the_main_one(one):
     held.close()
 
 
-def test_what_execnet_offers_beside_a_channel(one):
-    channel = one.execute("""
-channel.send((channel.gateway.id, channel.id, channel.RemoteError.__name__, channel.gateway.execmodel.queue.Queue().qsize()))
-second = channel.gateway.newchannel()
-channel.send(second)
-second.send(5)
-file = channel.makefile("w")
-file.write("text")
-""")
-    assert channel.receive(DEADLINE) == ("gw0-worker", channel.number, "RemoteError", 0)
-    assert channel.receive(DEADLINE).receive(DEADLINE) == 5
-    assert channel.receive(DEADLINE) == "text"
-
-
-def test_callbacks_there(one):
-    channel = one.execute("""
-import threading
-ended = threading.Event()
-def take(item):
-    if item is None:
-        ended.set()
-    else:
-        channel.send(item + 1)
-channel.setcallback(take, endmarker=None)
-ended.wait(20)
-""")
-    for number in range(3):
-        channel.send(number)
-    assert [channel.receive(DEADLINE) for _ in range(3)] == [1, 2, 3]
-    channel.end()
-    channel.waitclose(DEADLINE)
-
-
-def test_a_callback_that_raises(one):
-    channel = one.execute("import time\nchannel.setcallback(lambda item: 1 / item)\nwhile not channel.isclosed(): time.sleep(0.01)")
-    channel.send(0)
-    assert error_of(channel).type == "ZeroDivisionError"
-
-
-def test_a_program_that_forks(one):
-    source = "import os\npid = os.fork()\nif pid: channel.send(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
-    assert one.evaluate(source) == 0
-    assert one.evaluate("import multiprocessing as m; channel.send(m.get_context('fork').Pool(2).map(abs, [-1, -2]))") == [1, 2]
-    assert one.call("os", "getpid") == one.pid
-
-
 # --- calls --------------------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,5 @@
 """CallFuture: the answer of a call, a concurrent.futures.Future that costs little until somebody needs all of it."""
 
-import asyncio
 import concurrent.futures
 import heapq
 import threading
@@ -15,30 +14,39 @@ _END = object()
 _making = threading.Lock()  # of any future's condition
 
 
+def after_fork():
+    """In the child: another thread may have had the lock."""
+    global _making
+    _making = threading.Lock()
+
+
 class CallFuture(Future):
     """The answer of `call_async`. All of concurrent.futures.Future, and `await` in asyncio.
 
     As long as only result() and exception() are used, by one thread, it has no lock: they wait on the channel. Everything else (a
     second thread, done(), callbacks, wait(), await) makes it a complete Future, to which a callback of the channel brings the answer.
-    Who has a future's "_free" may take the answer from its channel; it is in one hand at a time, for dict.pop() is atomic.
+    Who has taken a future's `_free` away may take the answer from its channel: del works for one thread only.
     """
+
+    __slots__ = ("_channel", "_free", "_answer", "_late")
 
     def __init__(self, channel):
         self._channel = channel
         self._free = True
 
-    def __getattr__(self, name):  # for what Future.__init__ would have made
+    def __getattr__(self, name):  # for what Future.__init__ would have made, and slots that are empty
         if name in ("_condition", "_state", "_result", "_exception", "_waiters", "_done_callbacks"):
             self._complete()
             return self.__dict__[name]
+        if name in CallFuture.__slots__:
+            return None
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def result(self, timeout=None):
         """What the function returned; raises RemoteError, GatewayLost, DeadlineExceeded, CancelledError, TimeoutError (of concurrent.futures)."""
-        mine = self.__dict__
-        if mine.pop("_free", None):
+        if self._take():
             self._receive(timeout)
-        if "_condition" in mine or "_answer" not in mine:
+        if "_condition" in self.__dict__ or self._answer is None:
             return super().result(timeout)
         value, error = self._answer
         if error is None:
@@ -49,9 +57,9 @@ class CallFuture(Future):
             del error, self
 
     def exception(self, timeout=None):
-        if self.__dict__.pop("_free", None):
+        if self._take():
             self._receive(timeout)
-        if "_condition" in self.__dict__ or "_answer" not in self.__dict__:
+        if "_condition" in self.__dict__ or self._answer is None:
             return super().exception(timeout)
         return self._answer[1]
 
@@ -60,26 +68,34 @@ class CallFuture(Future):
 
     def is_answered(self):
         """Whether the answer is there; takes it if it can be taken."""
-        if self.__dict__.pop("_free", None):
+        if self._take():
             try:
                 self._receive(0)
             except concurrent.futures.TimeoutError:
                 return False
-        return "_answer" in self.__dict__
+        return self._answer is not None
+
+    def _take(self):
+        try:
+            del self._free
+        except AttributeError:
+            return False
+        return True
 
     def cancel(self):
         """Nobody wants the answer any more: what waits over there is not begun, what runs goes on. False if it has come already."""
         if not super().cancel():
             return False
-        channel = self.__dict__.pop("_channel", None)
+        channel = self._channel
         if channel is not None:
             channel.close()
-            with self._condition:
-                if self._state == "CANCELLED":
-                    self.set_running_or_notify_cancel()
+        with self._condition:
+            if self._state == "CANCELLED":
+                self.set_running_or_notify_cancel()
         return True
 
     def __await__(self):
+        import asyncio
         return asyncio.wrap_future(self).__await__()
 
     def _receive(self, timeout):
@@ -96,7 +112,7 @@ class CallFuture(Future):
             self._give_back()
             raise
         self._answer = answer
-        self.__dict__.pop("_channel", None)
+        self._channel = None
         if "_condition" in self.__dict__:
             self._publish()
 
@@ -110,21 +126,18 @@ class CallFuture(Future):
         with _making:
             if "_condition" not in self.__dict__:
                 super().__init__()
-        if "_answer" in self.__dict__:
+        if self._answer is not None:
             self._publish()
-        elif self.__dict__.pop("_free", None):
+        elif self._take():
             self._channel.setcallback(self._arrived, endmarker=_END)
 
     def _arrived(self, item):
         """The channel's callback: the value, then _END; or only _END."""
-        if "_answer" in self.__dict__:
+        if self._answer is not None:
             return
-        if item is not _END:
-            self._answer = item, None
-        else:
-            self._answer = None, self._failure(_why(self.__dict__.get("_channel")))
+        self._answer = (item, None) if item is not _END else (None, self._failure(_why(self._channel)))
         self._publish()
-        self.__dict__.pop("_channel", None)
+        self._channel = None
 
     def _publish(self):
         """Tells the condition of the answer. More than one thread may do so."""
@@ -139,9 +152,8 @@ class CallFuture(Future):
                     self.set_exception(error)
 
     def _failure(self, error):
-        late = self.__dict__.get("_late")
-        if late is not None and isinstance(error, GatewayLost):
-            return DeadlineExceeded(late)
+        if self._late is not None and isinstance(error, GatewayLost):
+            return DeadlineExceeded(self._late)
         return failure(error)
 
 
@@ -188,6 +200,12 @@ class Deadlines:
                 return
             self._running = True
         threading.Thread(target=self._run, name="brood-deadlines", daemon=True).start()
+
+    def clear(self):
+        """The gateways are gone."""
+        with self._condition:
+            self._calls.clear()
+            self._condition.notify()
 
     def _run(self):
         while True:

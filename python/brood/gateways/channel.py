@@ -1,9 +1,7 @@
 """The master's channels, and which engine carries them."""
 
-import asyncio
 import os
 
-from .core import channel_file
 from .core.errors import GatewayLost, RemoteError, TimeoutError
 
 
@@ -11,8 +9,8 @@ class Channel:
     """A stream of values to and from code on a gateway. Made by remote_exec() and newchannel() of a gateway. Any thread.
 
     send(item, timeout=None), receive(timeout=None), iteration, end(), close(error=None), isclosed(), waitclose(timeout=None) and
-    setcallback(callback, endmarker) are those of the engine's class (core/engine.py); asend(), areceive(), awaitclose() and
-    `async for` are for asyncio.
+    setcallback(callback, endmarker) are those of the engine's class (core/engine.py); asend(), areceive() and `async for`
+    are for asyncio.
     """
 
     RemoteError = RemoteError
@@ -31,6 +29,7 @@ class Channel:
 
     def makefile(self, mode="w", proxyclose=False):
         """A file: each write() sends an item ("w"), or the items that come are read as one text ("r")."""
+        from .core import channel_file
         return channel_file.make_file(self, mode, proxyclose)
 
     def reconfigure(self, py2str_as_py3str=True, py3str_as_py2str=False):
@@ -60,10 +59,6 @@ class Channel:
         """send() for asyncio."""
         await self._eventually(lambda: self.send(item, 0), True, timeout)
 
-    async def awaitclose(self, timeout=None):
-        """waitclose() for asyncio."""
-        await self._eventually(lambda: self.waitclose(0), False, timeout)
-
     def __aiter__(self):
         return self
 
@@ -78,6 +73,7 @@ class Channel:
     async def _eventually(self, attempt, writable, timeout):
         """attempt(), as soon as it does not raise TimeoutError."""
         if timeout is not None:
+            import asyncio
             try:
                 return await asyncio.wait_for(self._eventually(attempt, writable, None), timeout)
             except asyncio.TimeoutError:
@@ -93,11 +89,12 @@ class Channel:
 
     async def _change(self, writable):
         """Until something was received, or can be sent: more than one task may wait for that."""
-        loop = asyncio.get_running_loop()
+        from asyncio import get_running_loop
+        loop = get_running_loop()
         future = loop.create_future()
         waiting = self._asyncio[writable]
         waiting.append((loop, future))
-        self.when(lambda: _wake(waiting), writable)
+        self.when(lambda _: _wake(waiting), writable)
         try:
             await future
         finally:

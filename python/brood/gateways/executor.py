@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 import threading
+import time
 
 from .core.errors import GatewayLost
 from .gateway import Gateway
@@ -34,6 +35,7 @@ class Executor(concurrent.futures.Executor):
         self._idle = threading.Condition(self._lock)
         self._queue = collections.deque()
         self._shut = False
+        self._feeding = set()  # threads
         self._group = Group([spec for spec in given if not isinstance(spec, Gateway)], serve=serve)
         started = iter(list(self._group))
         self._load = {spec if isinstance(spec, Gateway) else next(started): 0 for spec in given}
@@ -97,23 +99,34 @@ class Executor(concurrent.futures.Executor):
 
     def _feed(self):
         """Gives away what there is room for."""
-        while True:
-            with self._lock:
-                if not self._queue:
-                    break
-                gateway = min(self._load, key=self._load.get, default=None)
-                if gateway is not None and self._load[gateway] >= self._ahead:
-                    break
-                work = self._queue.popleft()
-                if gateway is not None:
-                    self._load[gateway] += 1
-            if gateway is None:
-                work.fail(GatewayLost("all gateways of this executor are lost"))
-            elif not work.begin():
-                self._done(gateway, None)
-            else:
-                work.give(gateway, self._answered)
+        me = threading.get_ident()
+        if me in self._feeding:  # an answer that came at once: the loop below goes on
+            return
+        self._feeding.add(me)
+        try:
+            while (given := self._next()) is not None:
+                self._give(*given)
+        finally:
+            self._feeding.discard(me)
         self._end_if_idle()
+
+    def _next(self):
+        """(gateway, work): what to give to whom; the gateway is None if all are lost. None: nothing now."""
+        with self._lock:
+            gateway = min(self._load, key=self._load.get, default=None)
+            if not self._queue or (gateway is not None and self._load[gateway] >= self._ahead):
+                return None
+            if gateway is not None:
+                self._load[gateway] += 1
+            return gateway, self._queue.popleft()
+
+    def _give(self, gateway, work):
+        if gateway is None:
+            work.fail(GatewayLost("all gateways of this executor are lost"))
+        elif not work.begin():
+            self._done(gateway, None)
+        else:
+            work.give(gateway, self._answered)
 
     def _answered(self, gateway, work):
         """In any thread: all answers of this work are there."""
@@ -194,29 +207,19 @@ class _Work:
 
 def _results(futures, timeout):
     """What map() returns: gives the answers of the chunks, cancels the rest if it is left early."""
-    until = None if timeout is None else _Clock(timeout)
+    end = None if timeout is None else time.monotonic() + timeout
     futures.reverse()
 
     def results():
         try:
             while futures:
-                for answer in futures.pop().result(until and until.left()):
+                for answer in futures.pop().result(None if end is None else max(0, end - time.monotonic())):
                     yield answer.result()
         finally:
             for future in futures:
                 future.cancel()
 
     return results()
-
-
-class _Clock:
-    def __init__(self, seconds):
-        import time
-        self._now = time.monotonic
-        self._end = time.monotonic() + seconds
-
-    def left(self):
-        return max(0, self._end - self._now())
 
 
 def _expanded(specs):

@@ -3,16 +3,15 @@
 import os
 import time
 
-from . import files, source
 from .calls import CallFuture
 from .core.errors import GatewayLost, TimeoutError
 from .core.kinds import CALL, EXEC, LEAVE_WITHIN, SHUTDOWN, STATUS
 from .lanes import Lane
 from .logs import MAX_WAITING, Logs
-from .serve import MAX_ASKED
 from .targets import Targets
 
 _targets = Targets()
+_MAX_ASKED = 256  # questions for modules that wait
 _AFTER = 1.0  # seconds more than a remote may take to leave
 
 
@@ -27,6 +26,8 @@ class Gateway:
         self.context = context  # its number
         self.via = via  # the Gateway that has started it, or None
         self.greet = {}  # what it said of itself: pid, python, executable, platform, engine
+        self.address = None  # of another machine
+        self.server = None  # the channel of the server that was started for it
         self._process = None
         self._life = None  # a channel that ends when it is gone
         self._leaves = False
@@ -34,7 +35,7 @@ class Gateway:
         self._logs = Logs(self.id)
         self._log_lane = Lane(f"brood-logs-{self.id}", MAX_WAITING)
         self._lost_logs = 0
-        self._module_lane = Lane(f"brood-modules-{self.id}", MAX_ASKED)
+        self._module_lane = Lane(f"brood-modules-{self.id}", _MAX_ASKED)
         self._sent_modules = set()
 
     # --- executing ----------------------------------------------------------------------------------------------------
@@ -45,6 +46,7 @@ class Gateway:
         A function gets the channel as its first argument, and kwargs. It is sent as source: it must import what it uses, and be no
         lambda, closure or method (ValueError, TypeError). Its exception comes out of receive() and waitclose() as RemoteError.
         """
+        from . import source
         return self._request(EXEC, source.exec_request(source_, kwargs))
 
     def call(self, function, /, *args, deadline=None, **kwargs):
@@ -81,18 +83,20 @@ class Gateway:
 
     def put(self, local, remote):
         """Copies a file there, to a path of its own, which is there complete or not at all; the mode is kept. OSError names the file."""
+        from . import files
         files.put(self, os.fspath(local), os.fspath(remote))
 
     def get(self, remote, local):
         """Copies a file from there in the same way."""
+        from . import files
         files.get(self, os.fspath(remote), os.fspath(local))
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
     @property
     def remoteaddress(self):
-        spec = self.spec
-        return spec.ssh or spec.vagrant_ssh or (spec.socket if spec.socket is not True else None)
+        """What ssh= or socket= say; None for a local one."""
+        return self.address
 
     def remote_status(self, timeout=10):
         """What it does: numexecuting, numchannels, execqsize, and pid, python, engine, threads. Answered while code hangs, too."""
@@ -201,7 +205,7 @@ class Gateway:
     def asked(self, value, channel):
         """The group's: a MODULE came."""
         if not self._module_lane.put(self._answer, value, channel):
-            channel.close(f"{MAX_ASKED} requests for modules wait already")
+            channel.close(f"{_MAX_ASKED} requests for modules wait already")
 
     def _answer(self, value, channel):
         try:

@@ -1,24 +1,21 @@
 """Group: gateways that are started, addressed and ended together. `default_group` is that of makegateway()."""
 
-import asyncio
 import atexit
-import concurrent.futures
 import functools
 import os
 import sys
 import threading
 import time
 
-from .calls import Deadlines
+from . import calls
 from .channel import classes
 from .core import start
-from .core.errors import HostNotFound, RemoteError
+from .core.errors import HostNotFound, RemoteError, TimeoutError
 from .core.kinds import CALLBACKS, GONE, LEAVE_WITHIN, LOG, MAX_ITEM, MODULE, OPEN, ROOT, ROUTE, SERVICE, START, WINDOW
 from .gateway import Gateway
-from .lanes import Lane
+from .lanes import Lane, complain
 from .logs import Logs
 from .multi import MultiChannel
-from .serve import Modules
 from .xspec import XSpec
 
 HEARTBEAT = 15  # seconds between PINGs to other machines
@@ -41,7 +38,8 @@ class Group:
 
     def __init__(self, xspecs=(), execmodel="thread", *, serve=None):
         self.set_execmodel(execmodel)
-        self.modules = Modules(serve)
+        self.serve = None if serve is None else _names(serve)
+        self._modules = None
         self._context = ROOT  # the last number that was given
         self._pair = 0  # the same for channels between two remotes
         self._automatic = 0
@@ -60,7 +58,7 @@ class Group:
         self._by_context = {}
         self._names = set()  # being started
         self.engine = None
-        self.deadlines = Deadlines()
+        self.deadlines = calls.Deadlines()
         self.reaper = Lane("brood-reaper", sys.maxsize)
 
     def cut(self):
@@ -143,16 +141,21 @@ class Group:
         return gateway
 
     def _parent(self, spec):
-        if not spec.via:
-            return None
-        if spec.via not in self:
-            raise ValueError(f"via={spec.via}: this group has no gateway of that id; it has {[gateway.id for gateway in self]}")
-        return self[spec.via]
+        return self._named(spec.via, "via") if spec.via else None
+
+    def _named(self, name, key):
+        if name not in self:
+            raise ValueError(f"{key}={name}: this group has no gateway of that id; it has {[gateway.id for gateway in self]}")
+        return self[name]
 
     def _start(self, gateway):
         greet = self._greet(gateway)
-        link = start.start(self._located(gateway.spec), greet, timeout=_START_WITHIN)
-        self.engine.add_link(gateway.context, link.reader, link.writer, ahead=link.ahead, name=gateway.id, heartbeat=greet["heartbeat"])
+        link = start.start(self._located(gateway), greet, timeout=_START_WITHIN)
+        try:
+            self.engine.add_link(gateway.context, link.reader, link.writer, ahead=link.ahead, name=gateway.id, heartbeat=greet["heartbeat"])
+        except BaseException:  # the group was terminated meanwhile
+            link.close()
+            raise
         gateway.started(link.greet, link.process)
 
     def _start_behind(self, gateway):
@@ -161,11 +164,14 @@ class Group:
         for above, below in zip(path, path[1:]):
             self.engine.post(above.context, ROUTE, (gateway.context, below.context))
         greet = self._greet(gateway)
-        value = {"context": gateway.context, "spec": _passed_on(gateway.spec), "greet": greet}
+        value = {"context": gateway.context, "spec": _passed_on(self._located(gateway)), "greet": greet}
         try:
             answer = self.engine.request(gateway.via.context, START, value).receive(_START_WITHIN + LEAVE_WITHIN)
         except RemoteError as error:
             raise HostNotFound(f"{gateway.spec} from {gateway.via.id}: {error.text or error}") from None
+        except TimeoutError as error:
+            self.engine.lose(gateway.context, str(error))
+            raise HostNotFound(f"{gateway.spec} from {gateway.via.id}: {error}") from None
         gateway.started(answer, None)
 
     def _greet(self, gateway):
@@ -174,10 +180,16 @@ class Group:
             "versions": [1], "context": gateway.context, "ancestors": [*(above.context for above in reversed(_path(gateway.via))), ROOT],
             "id": spec.id, "level": Logs(spec.id).level(), "heartbeat": 0 if spec.popen or spec.sudo else HEARTBEAT,
             "item": MAX_ITEM, "window": WINDOW, "master": start.master_name(), "chdir": spec.chdir or None,
-            "nice": int(spec.nice) if spec.nice else None, "env": dict(spec.env) or None, "serve": self.modules.serve,
+            "nice": int(spec.nice) if spec.nice else None, "env": dict(spec.env) or None, "serve": self.serve,
         }
 
-    def _located(self, spec):
+    def _located(self, gateway):
+        """What start() shall reach."""
+        spec = gateway.spec
+        if spec.installvia:
+            from .installed import install
+            spec, gateway.server = install(self._named(spec.installvia, "installvia"))
+        gateway.address = spec.ssh or spec.vagrant_ssh or spec.socket
         return spec
 
     def _start_engine(self):
@@ -195,7 +207,8 @@ class Group:
         specs = [spec if isinstance(spec, XSpec) else XSpec(spec) for spec in specs]
         for spec in specs:
             self.allocate_id(spec)
-        with concurrent.futures.ThreadPoolExecutor(min(8, len(specs))) as pool:
+        from concurrent.futures import ThreadPoolExecutor
+        with ThreadPoolExecutor(min(8, len(specs))) as pool:
             made = list(pool.map(self.makegateway, specs))
         self._gateways.sort(key=made.index)
 
@@ -219,6 +232,14 @@ class Group:
         self.engine.post(other.context, OPEN, (one.context, number))
         return End(other.context, number, one.context), End(one.context, number, other.context)
 
+    @property
+    def modules(self):
+        """What answers questions for modules."""
+        if self._modules is None:
+            from .serve import Modules
+            self._modules = Modules(self.serve)
+        return self._modules
+
     def gateway_of(self, context):
         """The Gateway of that number, or None."""
         return self._by_context.get(context)
@@ -240,7 +261,7 @@ class Group:
             try:
                 handle(*request)
             except Exception:
-                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+                complain()
 
     def _answer(self, kind, peer, value, channel):
         gateway = self._by_context.get(peer)
@@ -300,6 +321,7 @@ class Group:
                 return
             engine, self.engine = self.engine, None
             _live.discard(self)
+        self.deadlines.clear()
         engine.stop()
 
     def __enter__(self):
@@ -312,11 +334,21 @@ class Group:
         return self
 
     async def __aexit__(self, *_):
-        await asyncio.get_running_loop().run_in_executor(None, self.terminate)
+        from asyncio import get_running_loop
+        await get_running_loop().run_in_executor(None, self.terminate)
 
     async def amakegateway(self, spec=None):
         """makegateway() for asyncio."""
-        return await asyncio.get_running_loop().run_in_executor(None, self.makegateway, spec)
+        from asyncio import get_running_loop
+        return await get_running_loop().run_in_executor(None, self.makegateway, spec)
+
+
+def _names(serve):
+    names = sorted({serve} if isinstance(serve, str) else set(serve))
+    for name in names:
+        if not name.isidentifier():
+            raise ValueError(f"serve: {name!r} is no name of a top-level module")
+    return names
 
 
 def _path(gateway):
@@ -329,8 +361,11 @@ def _path(gateway):
 
 
 def _passed_on(spec):
-    """The text of a spec for START: what says how to start it, as its attributes are now."""
+    """The text of a spec for START: what says how to start it, as its attributes are now; the token's file is here."""
     values = [(key, getattr(spec, key)) for key in _PASSED_ON]
+    if spec.token_file:
+        from .core.dial import read_token
+        values.append(("token", read_token(vars(spec))))
     return "//".join(key if value is True else f"{key}={value}" for key, value in values if value is not None)
 
 
@@ -340,6 +375,7 @@ def _terminate_all():
 
 
 def _after_fork():
+    calls.after_fork()
     for group in list(_live):
         group.cut()
     _live.clear()

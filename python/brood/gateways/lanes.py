@@ -1,6 +1,7 @@
 """Work that is done in the background, one after the other, by a thread that is there only while there is some."""
 
 import collections
+import sys
 import threading
 
 _IDLE = 5.0  # seconds after which a thread without work leaves
@@ -26,14 +27,17 @@ class Lane:
                 self._condition.notify()
                 return True
             self._running = True
-        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        except RuntimeError:  # the interpreter ends, there are no more threads
+            self._run(idle=0)
         return True
 
-    def _run(self):
+    def _run(self, idle=_IDLE):
         while True:
             with self._condition:
                 if not self._waiting:
-                    self._condition.wait(_IDLE)
+                    self._condition.wait(idle)
                 if not self._waiting:
                     self._running = False
                     return
@@ -41,9 +45,9 @@ class Lane:
             try:
                 function(*arguments)
             except Exception:
-                threading.excepthook(threading.ExceptHookArgs((*_exc_info(), threading.current_thread())))
+                complain()
 
 
-def _exc_info():
-    import sys
-    return sys.exc_info()
+def complain():
+    """Of an exception that nobody above takes."""
+    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))

@@ -13,7 +13,6 @@ from . import finding, scan
 
 MAX_BATCH = 512  # modules in one answer
 MAX_BATCH_BYTES = 4 << 20  # compressed, after which no module is added
-MAX_ASKED = 256  # questions of one context that wait
 MAX_DATA = 64 << 20  # bytes of a data file
 MAX_CACHE = 64 << 20  # compressed bytes that are kept
 
@@ -25,7 +24,7 @@ class Modules:
     """
 
     def __init__(self, serve=None):
-        self.serve = None if serve is None else sorted(_names(serve))
+        self._serve = serve
         self._cache = {}
         self._cached = 0
         self._lock = threading.Lock()
@@ -120,15 +119,7 @@ class Modules:
 
     def _allowed(self, name):
         top = "__main__" if name in finding.MAIN else name.partition(".")[0]
-        return self.serve is None or top in self.serve
-
-
-def _names(serve):
-    names = [serve] if isinstance(serve, str) else list(serve)
-    for name in names:
-        if not isinstance(name, str) or not name.isidentifier():
-            raise ValueError(f"serve: {name!r} is no name of a top-level module")
-    return set(names)
+        return self._serve is None or top in self._serve
 
 
 def _missing(name, why):

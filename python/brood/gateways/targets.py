@@ -3,13 +3,11 @@
 import sys
 import types
 
-from . import finding
-
 _CACHE = 10000  # functions
 
 
 def with_context(function):
-    """Decorator: on the remote the function gets its context there as first argument (docs/gateways.md, "Contexts")."""
+    """Decorator: on the remote the function gets its context there as first argument: its name, number, ancestors, and the seconds left."""
     function.__brood_context__ = True
     return function
 
@@ -78,6 +76,7 @@ def _place(function, module, name):
 
 
 def _main(name):
+    from . import finding
     module = finding.main_name()
     if module == "__main__" and finding.find(module) is None:
         raise ValueError(

@@ -23,9 +23,7 @@ class Tasks:
         self.running = {}
 
     def run(self, idle):
-        """Executes what comes until nothing has come for `idle` seconds (None: for ever), or the engine has stopped.
-
-        Returns whether something came."""
+        """Executes what comes until nothing has come for `idle` seconds (None: for ever), or the engine has stopped. Whether something came."""
         take, ready, running, me, worker = self._engine.next, self._ready, self.running, get_ident(), self._worker
         running[me] = request = None
         some = False
@@ -56,7 +54,7 @@ class Tasks:
             del running[me]
 
     def help(self, idle):
-        """A further thread: executes what waits, and what comes while the main thread is busy; else that one has it all."""
+        """A further thread: executes what waits, and what comes while the main thread is busy. When that is free, it has all of it."""
         for _ in range(20):  # this thread may have been started because the main thread was not there yet
             if self._is_main_busy():
                 break
