@@ -26,10 +26,23 @@ timespec to_timespec(int64_t ns) { return {ns / kSecond, ns % kSecond}; }
 // --- waiting threads -----------------------------------------------------------------------------
 
 std::unique_ptr<Waiter> Engine::take_waiter() {
-  if (idle_waiters_.empty()) return std::make_unique<Waiter>();
-  std::unique_ptr<Waiter> waiter = std::move(idle_waiters_.back());
-  idle_waiters_.pop_back();
+  std::unique_ptr<Waiter> waiter;
+  if (idle_waiters_.empty()) {
+    waiter = std::make_unique<Waiter>();
+  } else {
+    waiter = std::move(idle_waiters_.back());
+    idle_waiters_.pop_back();
+  }
+  inside_.insert(waiter.get());
   return waiter;
+}
+
+void Engine::give_back(std::unique_ptr<Waiter> waiter) {
+  inside_.erase(waiter.get());
+  if (!finished_)
+    idle_waiters_.push_back(std::move(waiter));
+  else if (inside_.empty())
+    left_.notify_all();
 }
 
 void Engine::wake(const void* what) {
@@ -254,10 +267,9 @@ void Engine::handle_event(Lock& lock, uint64_t tag, uint32_t events) {
 void Engine::handle_due() {
   const int64_t now = monotonic_ns();
   for (const auto& [token, due] : watches_) {
-    if (due <= now) {
-      // Only a group of its own: not that of whoever has started this process.
-      kill(getpgrp() == getpid() ? 0 : getpid(), SIGKILL);
-    }
+    if (watch_writer_ >= 0) break;
+    // Only a group of its own: not that of whoever has started this process.
+    if (due <= now) kill(getpgrp() == getpid() ? 0 : getpid(), SIGKILL);
     arm(due);
   }
   beat(now);
@@ -327,7 +339,7 @@ void Engine::reap() {
 bool Engine::wants_thread(Queue queue) const {
   constexpr int kMostThreads = 1000;
   const Inbox& inbox = inboxes_[static_cast<int>(queue)];
-  if (!may_spawn_ || inbox.requests.empty() || stopping_) return false;
+  if (!may_spawn_ || inbox.requests.empty() || stopping_ || queues_over_) return false;
   if (queue != Queue::kTasks) return inbox.threads == 0 && inbox.waiting == 0;  // in order
   return inbox.waiting + inbox.spawned == 0 && inbox.threads < kMostThreads;
 }

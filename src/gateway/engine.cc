@@ -5,8 +5,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <limits>
 #include <new>
 
 #include "base/sys.h"
@@ -404,12 +406,13 @@ Wait Engine::next(Queue queue, Arrival& request, int64_t deadline, bool leads) {
   leads = leads && !ancestors_.empty();
   ++inbox.waiting;
   if (leads) inbox.leading = true;
-  const Wait waited =
-      wait(lock, leads ? static_cast<void*>(&inbox.leading) : &inbox,
-           leads ? ancestors_.front() : kNobody, deadline, [&] { return !inbox.requests.empty(); });
+  const Wait waited = wait(lock, leads ? static_cast<void*>(&inbox.leading) : &inbox,
+                           leads ? ancestors_.front() : kNobody, deadline,
+                           [&] { return !inbox.requests.empty() || queues_over_; });
   --inbox.waiting;
   if (leads) inbox.leading = false;
   if (waited != Wait::kDone) return waited;
+  if (inbox.requests.empty()) return Wait::kEnded;
   request = std::move(inbox.requests.front());
   inbox.requests.pop_front();
   --stats_.queued;
@@ -483,6 +486,23 @@ void Engine::capture(Fd fd, std::string name) {
   epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, captures_.back()->fd(), &event);
 }
 
+void Engine::set_watch_writer(int fd) {
+  Lock lock(mutex_);
+  watch_writer_ = fd;
+  told_watch_ = std::numeric_limits<double>::infinity();
+}
+
+// To the process that kills instead: the earliest moment that is set.
+void Engine::tell_watch() {
+  if (watch_writer_ < 0) return;
+  double earliest = std::numeric_limits<double>::infinity();
+  for (const auto& [token, due] : watches_)
+    earliest = std::min(earliest, static_cast<double>(due) / kSecond);
+  if (earliest == told_watch_) return;
+  told_watch_ = earliest;
+  [[maybe_unused]] const ssize_t wrote = write(watch_writer_, &earliest, sizeof earliest);
+}
+
 uint64_t Engine::watch(int64_t ns) {
   Lock lock(mutex_);
   return watch_locked(ns);
@@ -491,6 +511,7 @@ uint64_t Engine::watch(int64_t ns) {
 uint64_t Engine::watch_locked(int64_t ns) {
   const int64_t due = monotonic_ns() + ns;
   watches_.emplace(++last_watch_, due);
+  tell_watch();
   arm(due);
   return last_watch_;
 }
@@ -498,6 +519,7 @@ uint64_t Engine::watch_locked(int64_t ns) {
 void Engine::unwatch(uint64_t token) {
   Lock lock(mutex_);
   watches_.erase(token);
+  tell_watch();
 }
 
 bool Engine::drain(int64_t ns) {
@@ -537,7 +559,7 @@ void Engine::stop() {
   }
   thread_.join();
   Lock lock(mutex_);
-  left_.wait(lock, [this] { return inside_ == 0; });
+  left_.wait(lock, [this] { return inside_.empty(); });
   captures_.clear();
   std::erase_if(dead_links_, [](const auto& link) { return !link->writing; });
   idle_waiters_.clear();
@@ -578,7 +600,9 @@ void Engine::after_fork_in_child() {
   new std::thread(std::move(thread_));  // there is no such thread in this process
   stopping_ = finished_ = true;
   waiters_.clear();
-  inside_ = 0;
+  for (const Waiter* waiter : inside_)  // of threads that are not in this process
+    ::close(waiter->event.get());
+  inside_.clear();
   for (auto& [key, channel] : channels_)
     channel->items.clear();
   end_all("this process is a fork of the one that has the gateway");
@@ -591,6 +615,7 @@ void Engine::after_fork_in_child() {
   dead_links_.clear();
   captures_.clear();
   idle_waiters_.clear();
+  if (watch_writer_ >= 0) ::close(watch_writer_);  // only the parent is watched
   epoll_.reset();
   timer_.reset();
 }

@@ -132,7 +132,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // `heartbeat`, ns: so often a PING goes there; 0: never.
   Result<void> add_link(uint32_t peer, std::string name, Fd in, Fd out, std::string_view ahead,
                         int64_t heartbeat = 0);
-  // Why there can be no link to that context: it is gone, or linked already; empty: there can be one.
+  // Why there can be no link to that context: it is gone, or linked already; empty: there can be
+  // one.
   std::string link_problem(uint32_t peer);
   void add_route(uint32_t context, uint32_t via);
   // A child, or what is behind one, is gone.
@@ -191,6 +192,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void capture(Fd fd, std::string name);
   uint64_t watch(int64_t ns);  // from now
   void unwatch(uint64_t token);
+  // From now on the moments go there (as struct "<d", seconds of CLOCK_MONOTONIC, inf for none), to
+  // a process that kills. -1: the broker kills. Not owned.
+  void set_watch_writer(int fd);
   // What was captured and sent until now is with the kernel; false: not in time.
   bool drain(int64_t ns);
   void stop();
@@ -233,6 +237,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void readable(ChannelState& channel);
   void push(Queue queue, Arrival request);
   uint64_t watch_locked(int64_t ns);
+  void tell_watch();
 
   // --- broker.cc: who waits, reads and writes ---
   template <typename Ready>
@@ -240,6 +245,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   Wait sleep(Lock& lock, Waiter& waiter, const void* what, Link* wanted, bool leads,
              int64_t deadline);
   std::unique_ptr<Waiter> take_waiter();
+  void give_back(std::unique_ptr<Waiter> waiter);
   void wake(const void* what);
   bool lead(Link& link);
   void stop_leading(Link& link);
@@ -313,15 +319,18 @@ class Engine : public std::enable_shared_from_this<Engine> {
   Inbox inboxes_[kQueues];
   std::vector<Waiter*> waiters_;                       // that sleep
   std::vector<std::unique_ptr<Waiter>> idle_waiters_;  // for the next threads
-  int inside_ = 0;                                     // threads in wait()
+  std::set<Waiter*> inside_;                           // of threads in wait()
   std::condition_variable left_;                       // the last of them, after finished_
   std::map<uint64_t, int64_t> watches_;
   std::list<std::unique_ptr<Capture>> captures_;
   uint64_t last_watch_ = 0;
+  int watch_writer_ = -1;
+  double told_watch_ = 0;
   size_t waiting_logs_ = 0;
   int64_t last_heard_ = 0;  // ns; from the parent
   EngineStats stats_;
   std::vector<Link*> dirty_;  // have something to write that nobody writes
+  bool queues_over_ = false;  // the parent is lost
   bool may_spawn_ = false;
   bool captures_paused_ = false;
   bool stopping_ = false;  // queues and channels are over

@@ -196,7 +196,7 @@ void Engine::early_part(InFrame& frame) {
 void Engine::deliver_request(InFrame& frame) {
   const uint32_t peer = frame.head.from;
   const bool may = frame.type == FrameType::kModule ? is_descendant(peer) : is_ancestor(peer);
-  if (!may || stopping_) {
+  if (!may || stopping_ || queues_over_) {
     ++stats_.dropped;
     return;
   }
@@ -277,12 +277,11 @@ void Engine::neighbour_lost(Link& from, std::string_view body) {
   for (const Value& item : numbers->items) {
     const auto context = static_cast<uint32_t>(item.as_integer().value_or(kNobody));
     const bool behind = child_before(context) == from.peer && context != from.peer;
-    if (context != context_ && (from_child ? behind : !is_ancestor(context)))
+    if (context != context_ && (!from_child || behind) && context != from.peer)
       contexts.push_back(context);
   }
   for (uint32_t context : contexts)
-    if (const auto link = links_.find(context); link != links_.end())
-      end_link(*link->second, *why);
+    if (const auto link = links_.find(context); link != links_.end()) end_link(*link->second, *why);
   gone(contexts, *why, &from);
 }
 
@@ -311,16 +310,22 @@ void Engine::gone(const std::vector<uint32_t>& contexts, const std::string& why,
   push(Queue::kService, {FrameType::kGone, contexts.front(), nullptr, Payload(body)});
 }
 
+// What is not behind this context is out of reach; the process ends soon.
 void Engine::parent_lost(const std::string& why) {
-  end_all(why);
   if (stopping_) return;
   watch_locked(kLeaveWithin);
   std::deque<Arrival>& tasks = inboxes_[static_cast<int>(Queue::kTasks)].requests;
   stats_.queued -= tasks.size();
   tasks.clear();
-  const std::string body = dump(List{List{ancestors_.front()}, why}).bytes;
-  push(Queue::kService, {FrameType::kGone, ancestors_.front(), nullptr, Payload(body)});
-  stopping_ = true;
+  std::vector<ChannelPtr> unreachable;
+  for (const auto& [key, channel] : channels_)
+    if (!is_descendant(channel->peer)) unreachable.push_back(channel);
+  for (const ChannelPtr& channel : unreachable) {
+    channel->lost = why;
+    closed(*channel);
+  }
+  gone(ancestors_, why, nullptr);
+  queues_over_ = true;
   for (Waiter* waiter : waiters_)
     waiter->wake();
 }

@@ -11,7 +11,6 @@ template <typename Ready>
 Wait Engine::wait(Lock& lock, const void* what, uint32_t peer, int64_t deadline, Ready ready) {
   if (ready()) return Wait::kDone;
   std::unique_ptr<Waiter> waiter = take_waiter();
-  ++inside_;
   Link* led = nullptr;
   Wait result = Wait::kDone;
   while (!ready()) {
@@ -33,8 +32,7 @@ Wait Engine::wait(Lock& lock, const void* what, uint32_t peer, int64_t deadline,
     if (result != Wait::kDone) break;
   }
   if (led != nullptr) stop_leading(*led);
-  if (!finished_) idle_waiters_.push_back(std::move(waiter));
-  if (--inside_ == 0 && finished_) left_.notify_all();
+  give_back(std::move(waiter));
   return result != Wait::kDone && result != Wait::kEnded && ready() ? Wait::kDone : result;
 }
 

@@ -75,6 +75,7 @@ PyObject* make(PyTypeObject* type, PyObject* arguments, PyObject* keywords) {
   new (&object->due) gateway::ChannelPtr();
   object->channel_class = PyRef::borrow(channel_class).release();
   object->callbacks = PyDict_New();
+  object->watch_writer = -1;
   options.spawn = [link = std::weak_ptr(object->link)](gateway::Engine&, Queue queue) {
     call_spawner(link, queue);
   };
@@ -372,6 +373,19 @@ PyObject* get_ancestors(PyObject* self, void*) {
   return tuple;
 }
 
+PyObject* get_watch_writer(PyObject* self, void*) {
+  const int fd = as_engine(self)->watch_writer;
+  return fd < 0 ? PyRef::borrow(Py_None).release() : PyLong_FromLong(fd);
+}
+
+int set_watch_writer(PyObject* self, PyObject* value, void*) {
+  const long fd = value == nullptr || value == Py_None ? -1 : PyLong_AsLong(value);
+  if (PyErr_Occurred() != nullptr) return -1;
+  as_engine(self)->watch_writer = static_cast<int>(fd);
+  engine_of(self).set_watch_writer(static_cast<int>(fd));
+  return 0;
+}
+
 int traverse_engine(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(as_engine(self)->channel_class);
@@ -428,9 +442,11 @@ PyMethodDef engine_methods[] = {
     {"raise_in_thread", raise_in_thread, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr}};
 
-PyGetSetDef engine_properties[] = {{"context", get_context, nullptr, nullptr, nullptr},
-                                   {"ancestors", get_ancestors, nullptr, nullptr, nullptr},
-                                   {nullptr, nullptr, nullptr, nullptr, nullptr}};
+PyGetSetDef engine_properties[] = {
+    {"context", get_context, nullptr, nullptr, nullptr},
+    {"ancestors", get_ancestors, nullptr, nullptr, nullptr},
+    {"watch_writer", get_watch_writer, set_watch_writer, nullptr, nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyType_Slot engine_slots[] = {{Py_tp_new, reinterpret_cast<void*>(make)},
                               {Py_tp_methods, engine_methods},

@@ -40,6 +40,7 @@ struct EngineObject {
   PyObject* spawner;              // or null
   PyObject* callbacks;            // dict: address of a ChannelState -> (callback, end marker)
                                   // (address, writable) -> function of when()
+  int watch_writer;               // or -1
   unsigned long callback_thread;  // that is in next(CALLBACKS), or calls; 0: none yet
 };
 
