@@ -1,6 +1,7 @@
 """Gateway: one remote interpreter, as its master sees it."""
 
 import os
+import threading
 import time
 
 from .calls import CallFuture
@@ -31,6 +32,7 @@ class Gateway:
         self._process = None
         self._life = None  # a channel that ends when it is gone
         self._leaves = False
+        self._told = threading.Event()  # that it is gone: nothing it has sent comes any more
         self._rinfo_known = None
         self._logs = Logs(self.id)
         self._log_lane = Lane(f"brood-logs-{self.id}", MAX_WAITING)
@@ -180,9 +182,16 @@ class Gateway:
         self._process = None
 
     def ended(self):
-        """The group's: it is gone."""
+        """The group's: it is gone, and what it has sent was handed out."""
+        self._told.set()
         if self._process is not None:
             self._group.reaper.put(self._reap)
+
+    def hear_out(self, seconds):
+        """The group's: waits until its last log records were handled, at most so many seconds."""
+        end = time.monotonic() + seconds
+        if self._group.wait(self._told, seconds):
+            self._log_lane.drain(max(0, end - time.monotonic()))
 
     def _reap(self):
         if self._process.wait(LEAVE_WITHIN + _AFTER) is None:

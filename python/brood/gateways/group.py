@@ -20,6 +20,8 @@ from .xspec import XSpec
 
 HEARTBEAT = 15  # seconds between PINGs to other machines
 _START_WITHIN = 60.0  # seconds
+_HEAR_OUT = 1.0  # seconds for the last log records of gateways that have left
+_POLL = 0.02  # seconds
 _IDLE = 5.0  # seconds after which a thread for callbacks leaves
 _PASSED_ON = ("popen", "ssh", "vagrant_ssh", "ssh_config", "socket", "sudo", "warm", "python", "dont_write_bytecode", "engine", "token")
 Engine, Channel = classes()
@@ -58,6 +60,7 @@ class Group:
         self._by_context = {}
         self._names = set()  # being started
         self.engine = None
+        self._at_exit = False
         self.deadlines = calls.Deadlines()
         self.reaper = Lane("brood-reaper", sys.maxsize)
 
@@ -310,7 +313,26 @@ class Group:
             if gateway.is_there():
                 gateway.kill(f"gateway {gateway.id} has not left in time: it was killed")
                 gateway.join(1.0)
+        end = time.monotonic() + _HEAR_OUT
+        for gateway in every:
+            gateway.hear_out(max(0, end - time.monotonic()))
         self._stop_engine(every)
+
+    def wait(self, event, seconds):
+        """Until that is set by what comes from gateways; False after the time."""
+        if not self._at_exit:
+            return event.wait(seconds)
+        end = time.monotonic() + seconds
+        while not event.is_set() and time.monotonic() < end:  # no thread may be there for it, nor be started
+            request = self.engine.next(SERVICE, _POLL)
+            if request is not None:
+                self._answer(*request)
+        return event.is_set()
+
+    def terminate_at_exit(self):
+        """The interpreter is about to end."""
+        self._at_exit = True
+        self.terminate(LEAVE_WITHIN)
 
     def _stop_engine(self, ended):
         with self._lock:
@@ -371,7 +393,7 @@ def _passed_on(spec):
 
 def _terminate_all():
     for group in list(_live):
-        group.terminate(LEAVE_WITHIN)
+        group.terminate_at_exit()
 
 
 def _after_fork():

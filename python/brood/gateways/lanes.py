@@ -15,7 +15,8 @@ class Lane:
         self._most = most
         self._waiting = collections.deque()
         self._condition = threading.Condition()
-        self._running = False
+        self._running = False  # a thread is there
+        self._busy = False  # it is in a function
 
     def put(self, function, *arguments):
         """False if too many wait. What the function raises is told as an unhandled exception of a thread; the lane goes on."""
@@ -24,7 +25,7 @@ class Lane:
                 return False
             self._waiting.append((function, arguments))
             if self._running:
-                self._condition.notify()
+                self._condition.notify_all()
                 return True
             self._running = True
         try:
@@ -42,10 +43,20 @@ class Lane:
                     self._running = False
                     return
                 function, arguments = self._waiting.popleft()
+                self._busy = True
             try:
                 function(*arguments)
             except Exception:
                 complain()
+            finally:
+                with self._condition:
+                    self._busy = False
+                    self._condition.notify_all()
+
+    def drain(self, seconds):
+        """Waits until nothing is left, at most so many seconds."""
+        with self._condition:
+            self._condition.wait_for(lambda: not self._waiting and not self._busy, seconds)
 
 
 def complain():
