@@ -309,6 +309,18 @@ def test_two_slips_are_forgiven(between):
     assert below.wait_for_end() == []
 
 
+def test_what_was_lost_may_still_speak_for_a_while(contexts):
+    root = contexts.engine(0)
+    raw = contexts.raw(root, 1)
+    root.add_route(2, 1)
+    root.lose(2, "it hangs")
+    assert raw.expect_value(GONE) == [[2], "it hangs"]
+    raw.send(*(value_frame(ITEM, 0, 2, 2, number) for number in range(10)), value_frame(LOG, 0, 1, 0, ["a", 20, "fine"]))
+    assert root.next(SERVICE, WITHIN)[0] == GONE
+    assert root.next(SERVICE, WITHIN)[:2] == (LOG, 1)
+    assert root.stats()["dropped"] == 10
+
+
 def test_frames_for_the_neighbour_only_are_not_passed_on(between):
     router, above, below = between
     above.send(*(frame(kind, 6, 0) for kind in (PING, GONE)), value_frame(EXEC, 6, 0, 2, None))

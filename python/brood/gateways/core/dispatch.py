@@ -20,7 +20,8 @@ _ONE = struct.Struct("<I")
 
 
 class Dispatch:
-    """Part of an Engine: its thread calls read(); the other methods are for that thread, too, those for frames with the engine's lock."""
+    """Part of an Engine: its thread calls read(); the other methods are for that thread, too, those for frames with the engine's
+    lock."""
 
     def __init__(self, engine):
         self._engine = engine
@@ -66,7 +67,7 @@ class Dispatch:
         try:
             for kind, to, source, number, data, at, stop in link.frames(data):
                 if source != link.peer and not self._may_speak(link, source) or kind not in self._handlers and kind != ITEM:
-                    self._strike(link)
+                    self._strike(link, source)
                 elif to != self._context:
                     self._forward(link, kind, to, source, number, bytes(data[at:stop]))
                 elif kind == ITEM:
@@ -91,8 +92,10 @@ class Dispatch:
         behind = self._engine.routes.get(source)
         return behind is None and source != self._context if link.is_parent else behind is link
 
-    def _strike(self, link):
+    def _strike(self, link, source):
         self._engine.dropped += 1
+        if source in self._engine.gone:  # it was lost here, and does not know yet
+            return
         link.strikes += 1
         if link.strikes >= MAX_STRIKES:
             self._ended(link, "%d frames came from there that are not allowed" % link.strikes)
@@ -159,8 +162,8 @@ class Dispatch:
 
     def _fail(self, end, text):
         self._engine.dropped += 1
-        error = {"type": "ProtocolError", "text": text, "traceback": ""}
-        self._engine.close(end, error, RemoteError("channel %d to context %d: %s" % (end.number, end.peer, text), "ProtocolError", text))
+        error = RemoteError("channel %d to context %d: %s" % (end.number, end.peer, text), "ProtocolError", text)
+        self._engine.close(end, error, error)
 
     def _known(self, source, number):
         """That channel, else None, and it is counted."""
@@ -185,7 +188,7 @@ class Dispatch:
             end.partial = bytearray()
         end.partial += body
         if len(end.partial) > engine.item:
-            self._fail(end, "a value of more than %d bytes came, that is more than is allowed" % engine.item)
+            self._fail(end, "a value of more than %d bytes came" % engine.item)
 
     def _return(self, link, source, number, body):
         end = self._known(source, number)

@@ -145,7 +145,8 @@ class Engine(Channels):
         self._handed = None  # the End whose callback is being called
         self._callback_thread = 0
         self._loop = Loop()
-        self.queues = [Requests(TASKS, self._loop, _MOST_THREADS, _is_call), Requests(SERVICE, self._loop, 1), Requests(CALLBACKS, self._loop, 1)]
+        tasks = Requests(TASKS, self._loop, _MOST_THREADS, _is_call)
+        self.queues = [tasks, Requests(SERVICE, self._loop, 1), Requests(CALLBACKS, self._loop, 1)]
         self.callbacks = self.queues[CALLBACKS]
         self._dispatch = Dispatch(self)
         _engines.add(self)

@@ -30,7 +30,8 @@ class Network:
             for descriptor in (reader, writer):
                 os.set_blocking(descriptor, False)
                 os.set_inheritable(descriptor, False)
-            link = Link(peer, is_parent, reader, writer, name or "context %d" % peer, heartbeat or is_parent and self._heartbeat)
+            heartbeat = heartbeat or is_parent and self._heartbeat
+            link = Link(peer, is_parent, reader, writer, name or "context %d" % peer, heartbeat)
             self.links[peer] = link
             if is_parent:
                 self.parent = link
@@ -41,7 +42,8 @@ class Network:
     def _begin(self, link, ahead):
         if ahead and not self._dispatch.take(link, ahead) or link.closed:
             return
-        self._loop.on_readable(link.reader, functools.partial(self._dispatch.read, link))
+        if not link.paused:
+            self._loop.on_readable(link.reader, functools.partial(self._dispatch.read, link))
         if link.heartbeat:
             self._loop.at(monotonic(), self._beat)
 
@@ -114,7 +116,7 @@ class Network:
                 self._orphan = why
                 contexts = list(self.ancestors)
             else:
-                contexts = [link.peer] + [context for context, through in self.routes.items() if through is link and context != link.peer]
+                contexts = [link.peer] + [other for other, through in self.routes.items() if through is link and other != link.peer]
             self.contexts_gone(contexts, why, link)
             self._close_link(link)
             if link.is_parent:

@@ -1,5 +1,6 @@
 """What waits for a thread that is not the engine's: tasks, requests to the engine's owner, callbacks."""
 
+import threading  # by the main thread: it takes whoever imports it first for that
 from _thread import get_ident
 from collections import deque
 from time import monotonic
@@ -63,7 +64,6 @@ class Requests:
             self._spawn()
 
     def _spawn(self):
-        import threading
         token = object()
         self._threads.add(token)
         self._coming[token] = 0

@@ -1,5 +1,6 @@
 """The end of a process that does not end by itself."""
 
+import itertools
 import math
 import os
 import signal
@@ -19,54 +20,60 @@ class Watch:
 
     def __init__(self):
         self.writer = None
-        self._lock = allocate_lock()
         self._moments = {}
-        self._tokens = 0
-        self._told = math.inf
+        self._tokens = itertools.count(1)
         self._changed = None  # a lock that the thread waits for
 
     def set(self, seconds):
-        with self._lock:
-            self._tokens = token = self._tokens + 1
-            self._moments[token] = monotonic() + seconds
+        token = next(self._tokens)
+        self._moments[token] = moment = monotonic() + seconds
+        if moment <= self._earliest():
             self._tell()
         return token
 
     def unset(self, token):
-        with self._lock:
-            if self._moments.pop(token, None) is not None:
-                self._tell()
+        moment = self._moments.pop(token, math.inf)
+        if moment < self._earliest():
+            self._tell()
 
     def forget(self):
         """After a fork, in the child: what was set is about the parent."""
-        self._lock = allocate_lock()
         self._moments.clear()
-        self._told, self._changed = math.inf, None
+        self._changed = None
         if self.writer is not None:
             os.close(self.writer)
             self.writer = None
 
+    def _earliest(self):
+        return min(list(self._moments.values()), default=math.inf)
+
     def _tell(self):
-        moment = min(self._moments.values()) if self._moments else math.inf
-        if moment == self._told:
-            return
-        self._told = moment
-        if self.writer is not None:
-            try:
-                os.write(self.writer, MOMENT.pack(moment))
-                return
-            except OSError:
-                self.writer = None  # it is gone: better a thread than nothing
-        if self._changed is None:
-            self._changed = allocate_lock()
-            self._changed.acquire()
-            start_new_thread(self._run, (self._changed,))
-        elif self._changed.locked():
-            self._changed.release()
+        """Without a lock: whoever has told what is true no more says it again."""
+        told = None
+        while told != self._earliest():
+            told = self._earliest()
+            if self.writer is not None:
+                try:
+                    os.write(self.writer, MOMENT.pack(told))
+                    continue
+                except OSError:  # it is gone: better a thread than nothing
+                    self.writer = None
+            self._wake_thread()
+
+    def _wake_thread(self):
+        changed = self._changed
+        if changed is None:
+            self._changed = changed = allocate_lock()
+            changed.acquire()
+            start_new_thread(self._run, (changed,))
+        try:
+            changed.release()
+        except RuntimeError:  # it is awake
+            pass
 
     def _run(self, changed):
         while True:
-            left = self._told - monotonic()
+            left = self._earliest() - monotonic()
             if left <= 0:
                 kill()
             changed.acquire(True, min(left, TIMEOUT_MAX))
