@@ -114,8 +114,9 @@ void Engine::read_link(Lock& lock, Link& link, const LinkReader::Allocate& alloc
 void Engine::pushed(Lock& lock, Link& link) {
   if (link.writing || link.wants_write || link.dead) return;
   const int64_t now = monotonic_ns();
-  // While something waits to be taken, its taker comes back soon, and what it sends goes together.
-  const bool at_once = stats_.queued == 0 && now - link.last_write > kQuiet;
+  // While tasks wait, whoever takes the next one sends soon, and what is sent goes together.
+  const bool busy = !inboxes_[static_cast<int>(Queue::kTasks)].requests.empty();
+  const bool at_once = !busy && now - link.last_write > kQuiet;
   if (at_once || link.writer.bytes() >= kFlushBytes)
     flush(lock, link);
   else
@@ -388,10 +389,12 @@ void Engine::spawn(Queue queue) {
 }
 
 void Engine::run_spawned(Queue queue) {
+  is_spawned = true;
   spawn_(*this, queue);
   const Lock lock(mutex_);
   --inboxes_[static_cast<int>(queue)].threads;
   if (wants_thread(queue)) spawn(queue);  // something came while it left
+  if (finished_) left_.notify_all();
 }
 
 }  // namespace brood::gateway

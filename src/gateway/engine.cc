@@ -542,6 +542,13 @@ bool Engine::drain(int64_t ns) {
   return waited == Wait::kDone;
 }
 
+int Engine::spawned_threads() const {
+  int threads = 0;
+  for (const Inbox& inbox : inboxes_)
+    threads += inbox.threads;
+  return threads;
+}
+
 void Engine::stop() {
   {
     Lock lock(mutex_);
@@ -560,6 +567,9 @@ void Engine::stop() {
   thread_.join();
   Lock lock(mutex_);
   left_.wait(lock, [this] { return inside_.empty(); });
+  // Threads of spawn() leave now, unless they are in the program's code, or in this function.
+  constexpr auto kPatience = std::chrono::seconds(1);
+  left_.wait_for(lock, kPatience, [this] { return spawned_threads() == (is_spawned ? 1 : 0); });
   captures_.clear();
   std::erase_if(dead_links_, [](const auto& link) { return !link->writing; });
   idle_waiters_.clear();
@@ -602,6 +612,8 @@ void Engine::after_fork_in_child() {
   waiters_.clear();
   for (const Waiter* waiter : inside_)  // of threads that are not in this process
     ::close(waiter->event.get());
+  for (Inbox& inbox : inboxes_)
+    inbox.threads = inbox.waiting = inbox.spawned = 0;
   inside_.clear();
   for (auto& [key, channel] : channels_)
     channel->items.clear();

@@ -28,10 +28,7 @@ Destination other_end(const ChannelObject* self) { return {self->engine, self->s
 template <typename Operation>
 Wait without_gil(Operation operation) {
   for (;;) {
-    Wait result;
-    Py_BEGIN_ALLOW_THREADS;
-    result = operation();
-    Py_END_ALLOW_THREADS;
+    const Wait result = released(operation);
     if (result != Wait::kInterrupted || PyErr_CheckSignals() != 0) return result;
   }
 }

@@ -364,7 +364,7 @@ bool encode_item(PyObject* value, const Destination& destination, std::string& b
 }
 
 gateway::LongBytes allocate_bytes(size_t size) {
-  const PyGILState_STATE state = PyGILState_Ensure();
+  const PyGILState_STATE state = take_gil(nullptr);
   gateway::LongBytes bytes;
   if (PyObject* object = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size))) {
     bytes = {keep(object), object, PyBytes_AsString(object)};

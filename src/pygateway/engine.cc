@@ -1,4 +1,7 @@
 // The class Engine of _brood.
+#include <cxxabi.h>
+#include <unistd.h>
+
 #include "pygateway/codec.h"
 #include "pygateway/objects.h"
 
@@ -10,6 +13,17 @@ using gateway::Wait;
 Classes classes;
 PyTypeObject* engine_type = nullptr;
 
+PyGILState_STATE take_gil(PyThreadState* saved) {
+  try {
+    if (saved == nullptr) return PyGILState_Ensure();
+    PyEval_RestoreThread(saved);
+  } catch (const abi::__forced_unwind&) {
+    for (;;)
+      pause();
+  }
+  return PyGILState_LOCKED;
+}
+
 namespace {
 
 EngineObject* as_engine(PyObject* self) { return reinterpret_cast<EngineObject*>(self); }
@@ -18,7 +32,7 @@ gateway::Engine& engine_of(PyObject* self) { return *as_engine(self)->engine; }
 // In a thread that the engine has started: calls spawner(queue).
 void call_spawner(const std::weak_ptr<EngineLink>& link, Queue queue) {
   if (Py_IsInitialized() == 0) return;
-  const PyGILState_STATE state = PyGILState_Ensure();
+  const PyGILState_STATE state = take_gil(nullptr);
   {
     const std::shared_ptr<EngineLink> alive = link.lock();
     const PyRef self = PyRef::borrow(alive ? reinterpret_cast<PyObject*>(alive->object) : nullptr);
@@ -148,9 +162,8 @@ PyObject* request(PyObject* self, PyObject* arguments) {
   const auto type = static_cast<FrameType>(kind);
   Wait result = engine_of(self).request(peer, type, body, channel, 0);
   while (result == Wait::kTimeout || result == Wait::kInterrupted) {
-    Py_BEGIN_ALLOW_THREADS;
-    result = engine_of(self).request(peer, type, body, channel, INT64_MAX);
-    Py_END_ALLOW_THREADS;
+    result =
+        released([&] { return engine_of(self).request(peer, type, body, channel, INT64_MAX); });
     if (result == Wait::kInterrupted && PyErr_CheckSignals() != 0) return nullptr;
   }
   if (result == Wait::kDone) return channel_object(as_engine(self), channel);
@@ -255,10 +268,8 @@ PyObject* next(PyObject* self, PyObject* arguments, PyObject* keywords) {
       object->due.reset();
     }
     gateway::Arrival arrival;
-    Wait result;
-    Py_BEGIN_ALLOW_THREADS;
-    result = object->engine->next(static_cast<Queue>(queue), arrival, deadline, leads);
-    Py_END_ALLOW_THREADS;
+    const Wait result = released(
+        [&] { return object->engine->next(static_cast<Queue>(queue), arrival, deadline, leads); });
     if (result == Wait::kInterrupted && PyErr_CheckSignals() != 0) return nullptr;
     if (result == Wait::kTimeout || result == Wait::kEnded) Py_RETURN_NONE;
     if (result == Wait::kInterrupted) continue;
@@ -316,17 +327,13 @@ PyObject* lose(PyObject* self, PyObject* arguments) {
 PyObject* drain(PyObject* self, PyObject* seconds) {
   const double value = PyFloat_AsDouble(seconds);
   if (PyErr_Occurred() != nullptr) return nullptr;
-  bool drained;
-  Py_BEGIN_ALLOW_THREADS;
-  drained = engine_of(self).drain(static_cast<int64_t>(value * kSecond));
-  Py_END_ALLOW_THREADS;
+  const bool drained =
+      released([&] { return engine_of(self).drain(static_cast<int64_t>(value * kSecond)); });
   return PyBool_FromLong(drained ? 1 : 0);
 }
 
 PyObject* stop(PyObject* self, PyObject*) {
-  Py_BEGIN_ALLOW_THREADS;
-  engine_of(self).stop();
-  Py_END_ALLOW_THREADS;
+  released([&] { engine_of(self).stop(); });
   Py_RETURN_NONE;
 }
 
@@ -406,9 +413,7 @@ void deallocate_engine(PyObject* self) {
   PyObject_GC_UnTrack(self);
   if (object->link) object->link->object = nullptr;
   if (object->engine) {
-    Py_BEGIN_ALLOW_THREADS;
-    object->engine->stop();
-    Py_END_ALLOW_THREADS;
+    released([&] { object->engine->stop(); });
   }
   object->due.~shared_ptr();
   object->engine.~shared_ptr();

@@ -53,6 +53,26 @@ struct ChannelObject {
 // The object that stands for a channel, made if there is none. Null with an exception set.
 PyObject* channel_object(EngineObject* engine, const gateway::ChannelPtr& state);
 
+// Takes the GIL, with what PyEval_SaveThread() gave, or null: what PyGILState_Ensure() needs. At
+// the end of the interpreter CPython ends a thread that asks for it by unwinding its stack, and the
+// references there would be dropped without the GIL: such a thread waits for the end of the
+// process.
+PyGILState_STATE take_gil(PyThreadState* saved);
+
+// Calls `operation` without the GIL.
+template <typename Operation>
+auto released(Operation operation) {
+  PyThreadState* saved = PyEval_SaveThread();
+  if constexpr (std::is_void_v<decltype(operation())>) {
+    operation();
+    take_gil(saved);
+  } else {
+    auto result = operation();
+    take_gil(saved);
+    return result;
+  }
+}
+
 // A method of any signature for a PyMethodDef, whose flags say which.
 template <typename Function>
 PyCFunction as_method(Function function) {

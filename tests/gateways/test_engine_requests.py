@@ -364,11 +364,11 @@ def test_drain_waits_until_the_kernel_has_everything(contexts):
     raw = contexts.raw(child, 0)
     raw.value(EXEC, 2, None)
     channel = child.next(TASKS, WITHIN)[3]
-    channel.send(b"x" * (5 << 20))
+    channel.send(b"x" * (20 << 20))
     assert child.drain(0.01) is False
     waiting = in_thread(child.drain, WITHIN)
     size = 0
-    while size < 5 << 20:
+    while size < 20 << 20:
         kind, _, _, _, body = raw.read()
         assert kind in (ITEM, PART)
         size += len(body)
