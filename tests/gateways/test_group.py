@@ -248,6 +248,19 @@ def test_a_stopped_process_is_killed(group):
     wait_until(lambda: is_gone(pid))
 
 
+def test_a_callback_may_terminate(group):
+    """Its own thread is none of those that terminate() waits for."""
+    done = []
+
+    def end(item):
+        begun = time.monotonic()
+        group.terminate(5)
+        done.append(time.monotonic() - begun)
+
+    group.makegateway().remote_exec("channel.send(1)").setcallback(end)
+    assert wait_until(lambda: done)[0] < 3 and not group
+
+
 def test_a_group_goes_on_after_terminate(group):
     first = group.makegateway().call(os.getpid)
     group.terminate(5)

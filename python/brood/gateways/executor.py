@@ -159,7 +159,7 @@ class _Work:
         self._single = single
         self._begun = False
         self._answers = []
-        self._at = 0
+        self._left = 0  # answers that are not known to be there
 
     def begin(self):
         """False: it was cancelled."""
@@ -168,7 +168,7 @@ class _Work:
 
     def give(self, gateway, then):
         """then(gateway, self) is called when all is answered."""
-        self._answers, self._at = [], 0
+        self._answers = []
         try:
             for args, kwargs in self._calls:
                 self._answers.append(gateway.call_async(self._function, *args, **kwargs))
@@ -176,15 +176,18 @@ class _Work:
             failed = concurrent.futures.Future()
             failed.set_exception(error)
             self._answers.append(failed)
-        self._follow(gateway, then)
+        self._left = len(self._answers)
+        self._answers[-1].add_done_callback(lambda _: self._follow(gateway, then))
 
     def _follow(self, gateway, then):
-        while self._at < len(self._answers):
-            answer = self._answers[self._at]
+        """One more is there. They come nearly in order: behind the last, the others only have to be looked at."""
+        self._left -= 1
+        while self._left:
+            answer = self._answers[self._left - 1]
             if not answer.done():
                 answer.add_done_callback(lambda _: self._follow(gateway, then))
                 return
-            self._at += 1
+            self._left -= 1
         then(gateway, self)
 
     def lost(self):

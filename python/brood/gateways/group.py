@@ -61,6 +61,8 @@ class Group:
         self._names = set()  # being started
         self.engine = None
         self._at_exit = False
+        self._served = threading.Condition()
+        self._serving = set()  # threads
         self.deadlines = calls.Deadlines()
         self.reaper = Lane("brood-reaper", sys.maxsize)
 
@@ -260,11 +262,19 @@ class Group:
     def _serve(self, engine, queue):
         """A thread of the engine's, one for each queue, as long as there is something in it."""
         handle = self._call_back if queue == CALLBACKS else self._answer
-        while (request := engine.next(queue, _IDLE)) is not None:
-            try:
-                handle(*request)
-            except Exception:
-                complain()
+        me = threading.get_ident()
+        with self._served:
+            self._serving.add(me)
+        try:
+            while (request := engine.next(queue, _IDLE)) is not None:
+                try:
+                    handle(*request)
+                except Exception:
+                    complain()
+        finally:
+            with self._served:
+                self._serving.discard(me)
+                self._served.notify_all()
 
     def _answer(self, kind, peer, value, channel):
         gateway = self._by_context.get(peer)
@@ -345,6 +355,8 @@ class Group:
             _live.discard(self)
         self.deadlines.clear()
         engine.stop()
+        with self._served:  # a thread of the engine's must not be in it when the interpreter ends
+            self._served.wait_for(lambda: not self._serving - {threading.get_ident()}, _HEAR_OUT)
 
     def __enter__(self):
         return self
