@@ -74,6 +74,7 @@ void Engine::fault(Link& link, const char* what) {
 
 void Engine::route(Link& from, InFrame frame) {
   const bool from_child = ancestors_.empty() || from.peer != ancestors_.front();
+  if (gone_.contains(frame.head.from)) return drop();  // it does not know yet
   if (from_child && child_before(frame.head.from) != from.peer)
     return fault(from, "a frame in another context's name");
   if (frame.head.to == context_) return deliver(from, std::move(frame));
