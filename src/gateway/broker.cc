@@ -389,7 +389,7 @@ void Engine::spawn(Queue queue) {
 }
 
 void Engine::run_spawned(Queue queue) {
-  is_spawned = true;
+  is_spawned_ = true;
   spawn_(*this, queue);
   const Lock lock(mutex_);
   --inboxes_[static_cast<int>(queue)].threads;

@@ -264,7 +264,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void spawn(Queue queue);
   void run_spawned(Queue queue);
   int spawned_threads() const;
-  static inline thread_local bool is_spawned = false;
+  static inline thread_local bool is_spawned_ = false;
   std::thread start_broker();
   void run_broker();
   void handle_event(Lock& lock, uint64_t tag, uint32_t events);

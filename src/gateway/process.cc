@@ -173,7 +173,7 @@ void Engine::stop() {
   left_.wait(lock, [this] { return inside_.empty(); });
   // Threads of spawn() leave now, unless they are in the program's code, or in this function.
   constexpr auto kPatience = std::chrono::seconds(1);
-  left_.wait_for(lock, kPatience, [this] { return spawned_threads() == (is_spawned ? 1 : 0); });
+  left_.wait_for(lock, kPatience, [this] { return spawned_threads() == (is_spawned_ ? 1 : 0); });
   captures_.clear();
   std::erase_if(dead_links_, [](const auto& link) { return !link->writing; });
   idle_waiters_.clear();

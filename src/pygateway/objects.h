@@ -29,6 +29,7 @@ struct EngineObject;
 
 // Outlives the object: a thread that the engine has started looks here whether it still is.
 struct EngineLink {
+  explicit EngineLink(EngineObject* the_object) : object(the_object) {}
   EngineObject* object;
 };
 
