@@ -38,6 +38,8 @@ struct Bytes {
   bool operator==(const Bytes&) const = default;
 };
 
+bool equal(const std::vector<Value>& a, const std::vector<Value>& b);
+
 // Elements in order; the tag tells Python's list, tuple, set and frozenset apart.
 template <int kTag>
 struct Sequence {
@@ -45,7 +47,7 @@ struct Sequence {
   Sequence() = default;
   Sequence(std::initializer_list<Value> list);
   explicit Sequence(std::vector<Value> list);
-  bool operator==(const Sequence&) const;
+  bool operator==(const Sequence& other) const { return equal(items, other.items); }
 };
 using List = Sequence<0>;
 using Tuple = Sequence<1>;
@@ -105,7 +107,7 @@ class Value {
   const std::string* as_bytes() const;
   // As Python's repr() writes it.
   std::string to_text() const;
-  bool operator==(const Value&) const = default;
+  bool operator==(const Value&) const;
 
  private:
   Data data_;
@@ -129,9 +131,6 @@ template <int kTag>
 Sequence<kTag>::Sequence(std::initializer_list<Value> list) : items(list) {}
 template <int kTag>
 Sequence<kTag>::Sequence(std::vector<Value> list) : items(std::move(list)) {}
-template <int kTag>
-bool Sequence<kTag>::operator==(const Sequence&) const = default;
 inline Dict::Dict(std::initializer_list<std::pair<Value, Value>> list) : items(list) {}
-inline bool Dict::operator==(const Dict&) const = default;
 
 }  // namespace brood

@@ -231,6 +231,30 @@ struct Text {
 
 }  // namespace
 
+bool equal(const std::vector<Value>& a, const std::vector<Value>& b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i)
+    if (!(a[i] == b[i])) return false;
+  return true;
+}
+
+bool Dict::operator==(const Dict& other) const {
+  if (items.size() != other.items.size()) return false;
+  for (size_t i = 0; i < items.size(); ++i)
+    if (!(items[i].first == other.items[i].first) || !(items[i].second == other.items[i].second))
+      return false;
+  return true;
+}
+
+bool Value::operator==(const Value& other) const {
+  if (data_.index() != other.data_.index()) return false;
+  return std::visit(
+      [&](const auto& mine) {
+        return mine == *std::get_if<std::decay_t<decltype(mine)>>(&other.data_);
+      },
+      data_);
+}
+
 const Value* Dict::find(std::string_view name) const {
   for (const auto& [key, value] : items)
     if (const std::string* text = key.as_text(); text != nullptr && *text == name) return &value;
