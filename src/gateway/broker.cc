@@ -373,7 +373,7 @@ void Engine::spawn(Queue queue) {
     std::shared_ptr<Engine> engine;
     Queue queue;
   };
-  auto start = std::make_unique<Start>(shared_from_this(), queue);
+  std::unique_ptr<Start> start(new Start{shared_from_this(), queue});
   const auto run = [](void* argument) -> void* {
     const std::unique_ptr<Start> begin(static_cast<Start*>(argument));
     begin->engine->run_spawned(begin->queue);
