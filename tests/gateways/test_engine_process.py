@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from engine_fixture import WITHIN, in_thread, until
+from engine_fixture import WITHIN, in_thread, stream, until
 
 from brood.gateways.core.kinds import EXEC, GONE, PING, SERVICE, SHUTDOWN, TASKS
 
@@ -38,8 +38,10 @@ def state():
 
 def in_main(function, then):
     "Calls function(); a thread calls then() when that waits."
-    threading.Thread(target=lambda: (until(lambda: state() == "S"), then()), daemon=True).start()
+    entered = []
+    threading.Thread(target=lambda: (until(lambda: entered and state() == "S"), then()), daemon=True).start()
     try:
+        entered.append(True)
         return function()
     except KeyboardInterrupt:
         return "interrupted"
@@ -253,9 +255,12 @@ assert not links & set(listed) - watching, (links, listed)
 # --- what kills the process -----------------------------------------------------------------------------------------
 
 
-def told(engine):
-    assert select.select([engine.watch_reader], [], [], WITHIN)[0]
-    return struct.unpack("<d", os.read(engine.watch_reader, 8))[0]
+def tells(engine, is_right):
+    """Whether that moment is told; others may be before it, and it may come more than once."""
+    while select.select([engine.watch_reader], [], [], WITHIN)[0]:
+        if is_right(struct.unpack("<d", os.read(engine.watch_reader, 8))[0]):
+            return True
+    return False
 
 
 @pytest.fixture
@@ -270,34 +275,34 @@ def test_the_earliest_moment_is_told(watched):
     _, child = watched
     now = time.monotonic()
     late = child.watch(100)
-    assert now + 100 <= told(child) <= time.monotonic() + 100
+    assert tells(child, lambda moment: now + 100 <= moment <= time.monotonic() + 100)
     soon = child.watch(50)
-    assert told(child) < now + 90
+    assert tells(child, lambda moment: moment < now + 90)
     later = child.watch(200)
     child.unwatch(soon)
-    assert now + 90 < told(child) < now + 150
+    assert tells(child, lambda moment: now + 90 < moment < now + 150)
     child.unwatch(late)
-    assert told(child) > now + 190
+    assert tells(child, lambda moment: now + 190 < moment < math.inf)
     child.unwatch(later)
     child.unwatch(later)
-    assert told(child) == math.inf
-    assert not select.select([child.watch_reader], [], [], 0)[0]
+    assert tells(child, math.isinf)
 
 
 def test_shutdown_and_the_end_of_the_parent_set_the_moment(watched):
     root, child = watched
     root.post(1, SHUTDOWN, 2.0)
-    assert told(child) <= time.monotonic() + 2
+    assert tells(child, lambda moment: moment <= time.monotonic() + 2)
     child.unwatch(1)
-    assert told(child) == math.inf
+    assert tells(child, math.isinf)
     root.post(1, SHUTDOWN, 1000)
-    assert told(child) <= time.monotonic() + 4
+    assert tells(child, lambda moment: moment <= time.monotonic() + 4)
     child.unwatch(2)
-    told(child)
+    assert tells(child, math.isinf)
     root.stop()
-    assert told(child) <= time.monotonic() + 4
+    assert tells(child, lambda moment: moment <= time.monotonic() + 4)
     child.stop()
-    assert not select.select([child.watch_reader], [], [], 0)[0]  # it is still to be killed
+    while select.select([child.watch_reader], [], [], 0)[0]:
+        assert struct.unpack("<d", os.read(child.watch_reader, 8))[0] < math.inf  # it is still to be killed
 
 
 @pytest.mark.parametrize("how", ["thread", "busy"])
@@ -341,10 +346,12 @@ def test_a_silent_parent_is_lost(contexts):
 
 
 def test_a_parent_that_pings_is_not(contexts):
-    root, child = contexts.engine(0), contexts.engine(1, (0,), heartbeat=1)
-    contexts.link(root, child, heartbeat=0.1)
+    root, child = contexts.engine(0), contexts.engine(1, (0,), heartbeat=0.5)
+    ours, theirs = stream("socket")
+    root.add_link(1, *ours, heartbeat=0.1)
+    child.add_link(0, *theirs)
     start = time.monotonic()
-    while time.monotonic() < start + 5:  # 4 s of silence would be enough
+    while time.monotonic() < start + 3:  # 2 s of silence would be enough
         if child.next(SERVICE, 0.5) is not None:
             raise AssertionError("it was lost")
     near = root.request(1, EXEC, None)

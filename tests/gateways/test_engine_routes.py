@@ -120,8 +120,9 @@ def test_what_comes_before_the_end_is_adopted_is_kept(siblings):
     root, one, two = siblings
     root.post(1, OPEN, (2, 8))
     root.post(2, OPEN, (1, 8))
-    talk = root.request(1, EXEC, None)
-    one.next(TASKS, WITHIN)
+    talk = [root.request(number, EXEC, None) for number in (1, 2)]
+    for engine in one, two:
+        engine.next(TASKS, WITHIN)
     one.adopt(2, 8).send("early")
     assert two.adopt(1, 8).receive(WITHIN) == "early"
     assert talk

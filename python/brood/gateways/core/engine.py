@@ -45,7 +45,8 @@ class Engine(context, ancestors=(), item=MAX_ITEM, window=WINDOW, channel_type=C
         with GatewayLost(why)
     drain(seconds)                   waits until all that was sent, and was in the captured descriptors (an incomplete line,
         too), is with the kernel; False after the time
-    stop()                           says BYE, closes all links and channels, ends the thread. Channels raise GatewayLost afterwards
+    stop()                           says BYE, closes all links and channels, ends the thread, and waits for those of set_spawner, a
+        second at most. Channels raise GatewayLost afterwards
     stats() -> dict                  channels, calls (unanswered), queued (items and requests that nobody has taken), tasks (of
         them), dropped (frames), lost_logs, bytes_in, bytes_out, unwritten (bytes that are not with the kernel yet)
     raise_in_thread(ident, exception) -> bool     asynchronously, where that thread executes Python code
@@ -104,6 +105,7 @@ from .watch import Watch
 _LOGGER, _WARNING = "brood.gateways", 30  # of what is said of lost records
 _LIMITS = {CALL: MAX_CALLS, MODULE: MAX_MODULES}  # requests of a kind to one context, unanswered
 _MOST_THREADS = 1000  # for tasks
+_PATIENCE = 1.0  # seconds that stop() waits for threads that are in next()
 _engines = weakref.WeakSet()
 
 
@@ -349,6 +351,9 @@ class Engine(Channels):
             if not self._over:
                 self._loop.call(self._shut)
         self._loop.stop()
+        until = Until(_PATIENCE)
+        for queue in self.queues:
+            queue.wait_for_threads(until)
 
     def _shut(self):
         """In the engine's thread."""
@@ -371,7 +376,7 @@ class Engine(Channels):
             end.lost = why
             self.finished(end, None)
         for queue in self.queues:
-            queue.end(True)
+            queue.end(forget=True)
         self._answered.wake_all()
         self._written.wake_all()
 

@@ -114,6 +114,7 @@ class Network:
                 why = "the link from %s to %s has ended: %s" % (self.name, link.name, why)
             if link.is_parent:
                 self._orphan = why
+                self.queues[TASKS].end(forget=True)
                 contexts = list(self.ancestors)
             else:
                 contexts = [link.peer] + [other for other, through in self.routes.items() if through is link and other != link.peer]
@@ -122,8 +123,8 @@ class Network:
             if link.is_parent:
                 self.parent = None
                 self._watch.set(kinds.LEAVE_WITHIN)
-                for number, queue in enumerate(self.queues):
-                    queue.end(number == TASKS)
+                for queue in self.queues:
+                    queue.end(forget=False)
 
     def _close_link(self, link):
         """With the lock; the descriptors are closed by the engine's thread, which may be reading."""

@@ -20,7 +20,8 @@ class Requests:
         self._waiters = Waiters()
         self._inside = set()  # tokens of the threads in take()
         self._spawner = None
-        self._threads = set()  # tokens of those that were started here
+        self._threads = {}  # token of each that was started here -> thread
+        self._left = Waiters()  # until they have left
         self._coming = {}  # of them, those that were not in take() yet -> thread
         self._taken = 0  # items, ever
         self._taken_before = None  # when it began to wait for a busy thread; else None
@@ -65,22 +66,21 @@ class Requests:
 
     def _spawn(self):
         token = object()
-        self._threads.add(token)
-        self._coming[token] = 0
+        self._threads[token] = self._coming[token] = 0
         name = "brood-queue-%d" % self._number
         try:
             threading.Thread(target=self._serve, args=(token,), name=name, daemon=True).start()
         except RuntimeError:  # no more threads: the next item tries again
-            self._threads.discard(token)
-            del self._coming[token]
+            del self._threads[token], self._coming[token]
 
     def _serve(self, token):
-        self._coming[token] = get_ident()
+        self._threads[token] = self._coming[token] = get_ident()
         try:
             self._spawner(self._number)
         finally:
-            self._threads.discard(token)
             self._coming.pop(token, None)
+            del self._threads[token]
+            self._left.wake_all()
             if self._items:
                 self._loop.call(self._provide)
 
@@ -124,6 +124,14 @@ class Requests:
 
     def _is_ready(self):
         return bool(self._items) or self.is_ended
+
+    def wait_for_threads(self, until):
+        """All but the caller."""
+        def have_left():
+            return all(thread == get_ident() for thread in list(self._threads.values()))
+
+        while not have_left() and self._left.wait(have_left, until.left()):
+            pass
 
     def end(self, forget):
         """Nothing more comes; `forget` what is there."""
