@@ -8,7 +8,8 @@ from engine_fixture import WITHIN, frame, in_thread, sleeps, until, value_frame
 
 from brood.gateways.core.errors import DumpError, GatewayLost, RemoteError
 from brood.gateways.core.kinds import (
-    CALL, CALLBACKS, CLOSE, EXEC, GONE, ITEM, LEAVE_WITHIN, LOG, MAX_LOGS, MODULE, PART, RETURN, SERVICE, SHUTDOWN, START, STATUS, TASKS,
+    CALL, CALLBACKS, CLOSE, EXEC, GONE, ITEM, LEAVE_WITHIN, LOG, MAX_LOGS, MODULE, PART, RETURN, SERVICE, SHUTDOWN, START, STATUS,
+    TASKS,
 )  # fmt: skip
 from brood.gateways.core.values import dumps
 

@@ -18,12 +18,12 @@ class Handle(weakref.ref):
 
 
 class End:
-    """This side's state of a channel. What is received belongs to the engine's thread until it is in `items`; the rest is guarded by
-    the engine's lock."""
+    """This side's state of a channel. What is received belongs to the engine's thread until it is in `items`; the rest is
+    guarded by the engine's lock."""
 
     __slots__ = (
-        "engine peer number handle callback endmarker delivered when_readable when_writable items receivers closers senders arrived "
-        "granted sent credited partial bulk opening known is_received is_ended is_closed error lost quota"
+        "engine peer number handle callback endmarker delivered when_readable when_writable items receivers closers senders "
+        "arrived granted sent credited partial bulk opening known is_received is_ended is_closed error lost quota"
     ).split()
 
     def __init__(self, engine, peer, number):
@@ -35,7 +35,7 @@ class End:
         self.when_readable = self.when_writable = None  # functions
         self.items = deque()  # (arrived with it, bytes-like)
         self.receivers, self.closers, self.senders = Waiters(), Waiters(), Waiters()
-        self.arrived = self.granted = 0  # bytes of items, and ITEM_COST for each: received; of them taken, as the other side was told
+        self.arrived = self.granted = 0  # bytes of items, and ITEM_COST for each: received; taken, as the other side was told
         self.sent = self.credited = 0  # the same in the other direction
         self.partial = None  # what came in PARTs
         self.bulk = None  # what goes in PARTs

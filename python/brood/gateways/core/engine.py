@@ -36,7 +36,8 @@ class Engine(context, ancestors=(), item=MAX_ITEM, window=WINDOW, channel_type=C
         1000 such threads, and CALL is short: it gets one when none was taken for 2 ms. The other queues have one at a time
     capture(fd, name)                reads lines from fd (owned) and posts LOG (name, 20, line) to the root; lines over 8 KiB are
         cut into several; what is no UTF-8 is replaced; reading stops while the link is congested
-    watch(seconds) -> token, unwatch(token)     unless unwatched in time the process group is killed, even if the interpreter hangs
+    watch(seconds) -> token, unwatch(token)     unless unwatched in time the process group is killed, even if the interpreter
+        hangs
     watch_writer           None or a descriptor, to be set: a pipe to a process that kills; it is sent struct "<d", the
         CLOCK_MONOTONIC time at which to do it, inf for none, always the earliest that is set. Not closed here. Without it a
         thread kills (the group if this process leads it, else the process): it cannot while something holds the interpreter.
@@ -45,8 +46,8 @@ class Engine(context, ancestors=(), item=MAX_ITEM, window=WINDOW, channel_type=C
         with GatewayLost(why)
     drain(seconds)                   waits until all that was sent, and was in the captured descriptors (an incomplete line,
         too), is with the kernel; False after the time
-    stop()                           says BYE, closes all links and channels, ends the thread, and waits for those of set_spawner, a
-        second at most. Channels raise GatewayLost afterwards
+    stop()                           says BYE, closes all links and channels, ends the thread, and waits for those of
+        set_spawner, a second at most. Channels raise GatewayLost afterwards
     stats() -> dict                  channels, calls (unanswered), queued (items and requests that nobody has taken), tasks (of
         them), dropped (frames), lost_logs, bytes_in, bytes_out, unwritten (bytes that are not with the kernel yet)
     raise_in_thread(ident, exception) -> bool     asynchronously, where that thread executes Python code
@@ -58,8 +59,8 @@ class Engine(context, ancestors=(), item=MAX_ITEM, window=WINDOW, channel_type=C
 
 class Channel     made by an Engine only; `channel_type` of the engine is a subclass, whose __init__ is not called
     engine, peer, number
-    send(item, timeout=None)         blocks while the window is full, or 32 MiB wait for the link. DumpError, TimeoutError, OSError
-        if closed. A signal's exception while it waits: nothing was sent
+    send(item, timeout=None)         blocks while the window is full, or 32 MiB wait for the link. DumpError, TimeoutError,
+        OSError if closed. A signal's exception while it waits: nothing was sent
     receive(timeout=None)            the next item. RemoteError once, if the other side closed with an error, then EOFError;
         GatewayLost each time; TimeoutError; OSError if there is a callback; LoadError for bytes that are no value: the channel
         is then closed
@@ -73,14 +74,16 @@ class Channel     made by an Engine only; `channel_type` of the engine is a subc
         (but in the thread that serves CALLBACKS). RemoteError (once), GatewayLost, TimeoutError
     setcallback(callback, endmarker=NO_ENDMARKER)   each item, also those that wait, goes to callback in the thread that serves
         CALLBACKS, in order; endmarker, if given, after the last. OSError if there is one already
-    when(function, writable=False)   CALLBACKS gets (function, None) once: when receive(), or send(), would not wait for the other side
-    A channel that is not referenced any more is closed (END if it has a callback); nothing is said of one that the other side does
-    not know. A channel that was opened here becomes known by OPEN, which precedes the first value that has it, the first item and END.
+    when(function, writable=False)   CALLBACKS gets (function, None) once: when receive(), or send(), would not wait for the other
+        side
+    A channel that is not referenced any more is closed (END if it has a callback); nothing is said of one that the other side
+    does not know. One that open() has made becomes known by OPEN, before the first value that has it, the first item and END.
     A channel can be an item, or in one, on the way to its own peer only (DumpError); kinds.End to its `home`.
 
-Frames that are for no open channel, not allowed, or not what the table says, are dropped and counted. A router reads no more from a
-child while 32 MiB that wait for another link came from it; from its parent it always reads. GONE from the parent may name a child:
-its link is closed. CLOSE with type "GatewayLost" and no traceback is a router's: it is received as GatewayLost.
+Frames that are for no open channel, not allowed, or not what the table says, are dropped and counted. A router reads no more
+from a child while 32 MiB that wait for another link came from it; from its parent it always reads. GONE from the parent may name
+a child: its link is closed. What a context says that was lost here is dropped without a strike: it may not know yet. CLOSE with
+type "GatewayLost" and no traceback is a router's: it is received as GatewayLost.
 """
 
 import functools
@@ -116,7 +119,9 @@ def _is_call(request):
 class Engine(Channels):
     """See the head of this file. `lock` guards all of it but what is said to belong to the engine's thread."""
 
-    def __init__(self, context, ancestors=(), item=kinds.MAX_ITEM, window=kinds.WINDOW, channel_type=Channel, name="", heartbeat=0):
+    def __init__(
+        self, context, ancestors=(), item=kinds.MAX_ITEM, window=kinds.WINDOW, channel_type=Channel, name="", heartbeat=0
+    ):
         self.context, self.ancestors = context, tuple(ancestors)
         self.root = self.ancestors[-1] if ancestors else context
         self.name = name or ("context %d" % context if ancestors else "master")

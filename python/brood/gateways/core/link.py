@@ -69,7 +69,7 @@ class Link:
         self.waits = False  # for being writable: the engine's thread goes on then
         self.busy = False  # somebody is changing what follows
         self.late = deque()  # (End or None, frame) that came while it was busy
-        self.wrote = 0.0  # when the last frame was queued
+        self.wrote = self.pace = 0.0  # when the last frame was queued; less than so many seconds later the next one waits a bit
         self.strikes = 0
         self.queued = 0  # bytes of the frames in _out
         self.logs = 0  # frames of LOG among them
@@ -174,7 +174,7 @@ class Link:
         return data
 
     def frames(self, data):
-        """The frames that are complete with `data`: (kind, to, from, channel, bytes, where it begins, where it ends). NotAFrame."""
+        """The frames that are complete with `data`: (kind, to, from, channel, bytes, where it begins and ends in them). NotAFrame."""
         if data is INCOMPLETE:
             return
         if self._chunks:

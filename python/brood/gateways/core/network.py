@@ -10,7 +10,8 @@ from .kinds import GONE, SERVICE, TASKS
 from .link import LOW, Link, make_frame
 from .values import dumps
 
-_BURST = 5e-5  # seconds between two frames; what comes faster is written together
+_BURST = 2e-5  # seconds between two frames; what comes faster is written together,
+_CALM = 1e-4  # until so many seconds are between them
 _TIMES = 4  # heartbeats without one: the link is broken
 
 
@@ -117,7 +118,8 @@ class Network:
                 self.queues[TASKS].end(forget=True)
                 contexts = list(self.ancestors)
             else:
-                contexts = [link.peer] + [other for other, through in self.routes.items() if through is link and other != link.peer]
+                behind = [other for other, through in self.routes.items() if through is link and other != link.peer]
+                contexts = [link.peer] + behind
             self.contexts_gone(contexts, why, link)
             self._close_link(link)
             if link.is_parent:
@@ -185,8 +187,8 @@ class Network:
     # --- writing ----------------------------------------------------------------------------------------------------
 
     def deliver(self, link, behind, frame, end=None, counter="", amount=0):
-        """With the lock. Queues the frame, `behind` what that end still sends, and adds to a counter of an end, both or none of it;
-        writes what can be written."""
+        """With the lock. Queues the frame, `behind` what that end still sends, and adds to a counter of an end, both or none of
+        it; writes what can be written."""
         if link.busy:  # a handler of a signal, or a finaliser, in the middle of this
             if end is not None:
                 setattr(end, counter, getattr(end, counter) + amount)
@@ -212,11 +214,14 @@ class Network:
 
     def _write_soon(self, link):
         now = monotonic()
-        if now - link.wrote < _BURST:
+        if now - link.wrote < link.pace:
+            link.pace = _CALM
             self.deferred.add(link)
             self._attend(link)
-        elif not link.write() or link.broken:
-            self._attend(link)
+        else:
+            link.pace = _BURST
+            if not link.write() or link.broken:
+                self._attend(link)
         link.wrote = now
 
     def flush(self):

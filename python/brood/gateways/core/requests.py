@@ -11,8 +11,8 @@ _STALLED = 0.002  # seconds that short work waits for a thread that is busy
 
 
 class Requests:
-    """One queue, and the threads that are started for it: when something waits, nobody is in take(), nobody is on the way there, and
-    fewer than `most` have been started. `is_short(item)`: a busy thread will take it soon, unless it takes none for _STALLED."""
+    """One queue, and the threads that are started for it: when something waits, nobody is in take() nor on the way there, and fewer
+    than `most` have been started. `is_short(item)`: a busy thread will take it soon, unless it takes none for _STALLED."""
 
     def __init__(self, number, loop, most, is_short=lambda item: False):
         self._number, self._loop, self._most, self._is_short = number, loop, most, is_short

@@ -211,7 +211,7 @@ def _pack_items(out, items, levels, channel):
 
 
 def _pack_extended(code):
-    """The packer of a collection that is sent as an extension: its elements, then what says how long they are is put before them."""
+    """The packer of a collection that is an extension: its elements, then what says how long they are is put before them."""
 
     def pack(out, value, levels, channel):
         _check_levels(levels)
