@@ -189,6 +189,18 @@ class Raw:
         self.socket.close()
 
 
+def connected(root, child):
+    """The two ends of a channel."""
+    near = root.request(child.context, kinds.EXEC, None)
+    kind, peer, value, far = child.next(kinds.TASKS, WITHIN)
+    assert (kind, peer, value) == (kinds.EXEC, root.context, None)
+    return near, far
+
+
+def receive(channel):
+    return channel.receive(WITHIN)
+
+
 def in_thread(function, *arguments):
     """Starts it; .result() waits for what it returns or raises."""
     return Started(function, arguments)

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from engine_fixture import WITHIN, in_thread, stream, until
 
-from brood.gateways.core.kinds import EXEC, GONE, PING, SERVICE, SHUTDOWN, TASKS
+from brood.gateways.core.errors import GatewayLost
+from brood.gateways.core.kinds import CALL, EXEC, GONE, PING, SERVICE, SHUTDOWN, TASKS
 
 HERE = Path(__file__).parent
 CORE = HERE.parents[1] / "python" / "brood" / "gateways" / "core"
@@ -55,6 +56,70 @@ def run(engine_module, program, **options):
     """In an interpreter of its own, where the main thread is free and a signal hits nobody else. Its exit status."""
     text = START % (str(HERE), str(HERE.parents[1] / "python")) + program
     return subprocess.run([sys.executable, "-c", text, engine_module.name], timeout=3 * WITHIN, **options).returncode
+
+
+# --- two processes --------------------------------------------------------------------------------------------------
+
+SERVE = """
+engine = contexts.module.Engine(1, (0,))
+engine.add_link(0, os.dup(0), os.dup(1))
+while True:
+    request = engine.next(TASKS)
+    if request is None:
+        os._exit(0)
+    _, _, value, channel = request
+    if value == "stop":
+        channel.finish("bye")
+        engine.drain(WITHIN)
+        engine.stop()
+        os._exit(3)
+    for item in channel:
+        channel.send(item)
+    channel.close()
+"""
+
+
+@pytest.fixture
+def elsewhere(contexts):
+    """The root, and a process with its child."""
+    program = START % (str(HERE), str(HERE.parents[1] / "python")) + SERVE
+    command = [sys.executable, "-c", program, contexts.module.name]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        root = contexts.engine(0)
+        root.add_link(1, os.dup(process.stdout.fileno()), os.dup(process.stdin.fileno()), name="elsewhere")
+        try:
+            yield root, process
+        finally:
+            process.kill()
+
+
+def test_an_engine_in_another_process(elsewhere):
+    root, process = elsewhere
+    channel = root.request(1, EXEC, "echo")
+    for value in (1, "x" * 1000, b"x" * (5 << 20), {"a": [1.5]}):
+        channel.send(value)
+        assert channel.receive(WITHIN) == value
+    for number in range(1000):
+        channel.send(number)
+    assert [channel.receive(WITHIN) for _ in range(1000)] == list(range(1000))
+    channel.end()
+    channel.waitclose(WITHIN)
+    last = root.request(1, CALL, "stop")
+    assert last.receive(WITHIN) == "bye"
+    assert process.wait(WITHIN) == 3
+    assert root.next(SERVICE, WITHIN)[2] == [[1], "elsewhere has left"]
+
+
+def test_a_process_that_is_killed(elsewhere):
+    root, process = elsewhere
+    channel = root.request(1, EXEC, "echo")
+    channel.send(1)
+    assert channel.receive(WITHIN) == 1
+    waiting = in_thread(channel.receive)
+    process.kill()
+    with pytest.raises(GatewayLost, match="elsewhere"):
+        waiting.result()
+    assert root.next(SERVICE, WITHIN)[0] == GONE
 
 
 # --- signals --------------------------------------------------------------------------------------------------------
