@@ -147,12 +147,12 @@ class Gateway:
 
     def kill(self, why="it was killed"):
         """Ends its process at once, or, where that is of another machine, the link to it."""
-        if self._process is not None:
-            self._process.kill()
         try:
             self._engine.lose(self.context, why)
         except GatewayLost:
             pass
+        if self._process is not None:
+            self._process.kill()
 
     def is_there(self):
         """Whether it, or its process, is still there."""
