@@ -67,7 +67,10 @@ def group(engine):
     assert not made and made.engine is None
     wait_until(lambda: children() <= before[0])
     wait_until(lambda: not any(thread.name == "brood-engine" for thread in threading.enumerate()))
-    assert len(descriptors()) <= before[1], descriptors()
+    try:
+        wait_until(lambda: len(descriptors()) <= before[1])
+    except AssertionError:
+        raise AssertionError(f"more descriptors than before: {descriptors()}") from None
 
 
 @pytest.fixture

@@ -248,6 +248,27 @@ def test_a_stopped_process_is_killed(group):
     wait_until(lambda: is_gone(pid))
 
 
+def test_what_has_left_is_forgotten(group):
+    stays = group.makegateway()
+    for _ in range(3):
+        gateway = group.makegateway()
+        channel = gateway.remote_exec("pass")
+        gateway.exit()
+    wait_until(lambda: group.gateway_of(gateway.context) is None)
+    assert group.gateway_of(stays.context) is stays and list(group) == [stays]
+    assert channel.gateway is gateway and not gateway.hasreceiver()
+    gateway.join(1)
+
+
+def test_a_stopped_process_behind_another_is_killed(chain):
+    pids = [gateway.call(os.getpid) for gateway in chain]
+    os.kill(pids[2], signal.SIGSTOP)
+    begun = time.monotonic()
+    chain.terminate(timeout=1)
+    assert time.monotonic() - begun < 6
+    wait_until(lambda: all(map(is_gone, pids)))
+
+
 def test_a_callback_may_terminate(group):
     """Its own thread is none of those that terminate() waits for."""
     done = []

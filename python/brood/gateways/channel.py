@@ -17,11 +17,12 @@ class Channel:
     TimeoutError = TimeoutError
     _asyncio = None  # what waits in event loops
 
-    @property
-    def gateway(self):
-        """The Gateway at the other end; None if its group has let go of it."""
-        group = self.engine.group
-        return group and group.gateway_of(self.peer)
+    def __getattr__(self, name):
+        """`gateway`: the Gateway at the other end; None if it has left before this was asked for."""
+        if name != "gateway":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self.gateway = self.engine.group.gateway_of(self.peer)
+        return self.gateway
 
     @property
     def id(self):

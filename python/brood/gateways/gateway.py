@@ -49,7 +49,9 @@ class Gateway:
         lambda, closure or method (ValueError, TypeError). Its exception comes out of receive() and waitclose() as RemoteError.
         """
         from . import source
-        return self._request(EXEC, source.exec_request(source_, kwargs))
+        channel = self._request(EXEC, source.exec_request(source_, kwargs))
+        channel.gateway = self
+        return channel
 
     def call(self, function, /, *args, deadline=None, **kwargs):
         """The function's result there; `function` can be imported by name here, its module is sent if it is not there.
@@ -70,7 +72,9 @@ class Gateway:
     def newchannel(self):
         """A channel that the other side knows once it was sent there."""
         self._check()
-        return self._engine.open(self.context)
+        channel = self._engine.open(self.context)
+        channel.gateway = self
+        return channel
 
     def _request(self, kind, value):
         self._check()
@@ -184,8 +188,7 @@ class Gateway:
     def ended(self):
         """The group's: it is gone, and what it has sent was handed out."""
         self._told.set()
-        if self._process is not None:
-            self._group.reaper.put(self._reap)
+        self._group.reaper.put(self._reap)
 
     def hear_out(self, seconds):
         """The group's: waits until its last log records were handled, at most so many seconds."""
@@ -194,9 +197,11 @@ class Gateway:
             self._log_lane.drain(max(0, end - time.monotonic()))
 
     def _reap(self):
-        if self._process.wait(LEAVE_WITHIN + _AFTER) is None:
+        if self._process is not None and self._process.wait(LEAVE_WITHIN + _AFTER) is None:
             self._process.kill()
             self._process.wait(_AFTER)
+        self._log_lane.drain(_AFTER)
+        self._group.forget(self)
 
     # --- what it asks for -----------------------------------------------------------------------------------------------
 

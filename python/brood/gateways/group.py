@@ -172,11 +172,9 @@ class Group:
         value = {"context": gateway.context, "spec": _passed_on(self._located(gateway)), "greet": greet}
         try:
             answer = self.engine.request(gateway.via.context, START, value).receive(_START_WITHIN + LEAVE_WITHIN)
-        except RemoteError as error:
-            raise HostNotFound(f"{gateway.spec} from {gateway.via.id}: {error.text or error}") from None
-        except TimeoutError as error:
+        except (RemoteError, TimeoutError) as error:
             self.engine.lose(gateway.context, str(error))
-            raise HostNotFound(f"{gateway.spec} from {gateway.via.id}: {error}") from None
+            raise HostNotFound(f"{gateway.spec} from {gateway.via.id}: {getattr(error, 'text', '') or error}") from None
         gateway.started(answer, None)
 
     def _greet(self, gateway):
@@ -302,6 +300,13 @@ class Group:
             if gateway in self._gateways:
                 self._gateways.remove(gateway)
                 self._leaving.append(gateway)
+
+    def forget(self, gateway):
+        """A gateway's, when it has left."""
+        with self._lock:
+            if gateway in self._leaving:
+                self._leaving.remove(gateway)
+                self._by_context.pop(gateway.context, None)
 
     def terminate(self, timeout=None):
         """Ends all gateways, those that others are reached through last, and waits until they are gone.

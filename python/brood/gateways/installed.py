@@ -5,7 +5,7 @@ import secrets
 
 from .xspec import XSpec
 
-_PLACES = ("socketserver.py", "../../../examples/gateways/socketserver.py", "../../../../../share/brood/gateways/socketserver.py")
+_PLACES = ("../../../examples/gateways", "../../../../../share/brood/gateways")  # of the source tree, of PREFIX/lib/brood/python
 
 
 def install(gateway):
@@ -35,11 +35,11 @@ def _machine(gateway):
 
 
 def _source():
-    here = os.path.dirname(os.path.abspath(__file__))
+    here = os.path.dirname(os.path.realpath(__file__))
     for place in _PLACES:
         try:
-            with open(os.path.join(here, place), encoding="utf-8") as file:
+            with open(os.path.normpath(os.path.join(here, place, "socketserver.py")), encoding="utf-8") as file:
                 return file.read()
         except FileNotFoundError:
             pass
-    raise FileNotFoundError(f"socketserver.py, which comes with brood, is in none of {_PLACES} beside {here}")
+    raise FileNotFoundError(f"brood's socketserver.py is in none of {_PLACES} from {here}")
