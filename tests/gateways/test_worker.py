@@ -450,7 +450,7 @@ HANGS = {
 @pytest.mark.parametrize("start", ["master.start()", "start_staged(master)"])
 @pytest.mark.parametrize("source", HANGS.values(), ids=HANGS)
 def test_when_the_master_is_killed_nothing_is_left(remotes, start, source):
-    program = PROGRAM.format(path=sys.path[:3], start=start, source=source)
+    program = PROGRAM.format(path=sys.path, start=start, source=source)
     master = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     with master.stdout:
         pid = int(master.stdout.readline())
