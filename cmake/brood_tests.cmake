@@ -1,8 +1,9 @@
 # Unit tests (src/**/*_test.cc), micro-benchmarks (bench/*_bench.cc) and fuzz targets
 # (fuzz/*_fuzz.cc). None of them is part of `product`; each is skipped when its library is missing.
 
-set(host_libraries brood_pygateway brood_gateway brood_slap brood_client brood_http brood_native brood_tls brood_auth brood_scram brood_session brood_daemon brood_zygote brood_worker brood_launch brood_wire
-  brood_base)
+set(host_libraries brood_pygateway brood_master brood_gateway brood_slap brood_client brood_http
+  brood_native brood_tls brood_auth brood_scram brood_session brood_daemon brood_zygote brood_worker
+  brood_launch brood_wire brood_base)
 add_custom_target(host_libraries)  # what clang-tidy looks at, with `product`
 foreach(library IN LISTS host_libraries)
   get_target_property(type ${library} TYPE)
