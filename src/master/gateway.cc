@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "gateway/message.h"
-#include "master/answer.h"
+#include "master/call_answer.h"
 #include "master/complaints.h"
 #include "master/deadlines.h"
 #include "master/master.h"
@@ -16,7 +16,7 @@ namespace brood {
 using gateway::ChannelPtr;
 using gateway::kLeaveWithin;
 using gateway::Wait;
-using master::Answer;
+using master::CallAnswer;
 using master::encode;
 using master::kRemote;
 using master::kRoot;
@@ -180,15 +180,15 @@ Value Gateway::Implementation::call(const std::string& body, double deadline) {
 
 std::future<Value> Gateway::Implementation::call_async(const std::string& body, double deadline) {
   const int64_t end = end_of_call(deadline);
-  const auto answer = std::make_shared<Answer>(deadline);
+  const auto answer = std::make_shared<CallAnswer>(deadline);
   std::future<Value> future = answer->future();
   Channel channel = request(FrameType::kCall, body);
   channel.set_callback([answer](Value value) { answer->give(std::move(value)); },
                        [answer, channel](const GatewayError* error) { answer->fail(error); });
   if (deadline > 0)
-    deadlines_->add(end, [this, weak = std::weak_ptr<Answer>(answer)] {
-      if (const std::shared_ptr<Answer> late = weak.lock(); late && late->become_late())
-        kill(Answer::lateness(late->deadline()));
+    deadlines_->add(end, [this, weak = std::weak_ptr<CallAnswer>(answer)] {
+      if (const std::shared_ptr<CallAnswer> late = weak.lock(); late && late->become_late())
+        kill(CallAnswer::lateness(late->deadline()));
     });
   return future;
 }

@@ -17,7 +17,7 @@ std::string encode_greet(uint32_t to, uint32_t from, const Dict& greet) {
   return frame + body;
 }
 
-Result<std::optional<Dict>> Incoming::feed(std::string_view bytes) {
+Result<std::optional<Dict>> GreetingReader::feed(std::string_view bytes) {
   bytes_ += bytes;
   if (!marked_) {
     const size_t begin = bytes_.find(kMark);
@@ -31,7 +31,7 @@ Result<std::optional<Dict>> Incoming::feed(std::string_view bytes) {
   return take_greet();
 }
 
-Result<std::optional<Dict>> Incoming::take_greet() {
+Result<std::optional<Dict>> GreetingReader::take_greet() {
   if (bytes_.size() < kFrameHeader) return std::optional<Dict>();
   Result<FrameHeader> header = decode_header(bytes_);
   if (!header || header->type != FrameType::kGreet || header->length <= gateway::kHead)

@@ -15,7 +15,7 @@ namespace brood::master {
 std::string encode_greet(uint32_t to, uint32_t from, const Dict& greet);
 
 // What a child sends first.
-class Incoming {
+class GreetingReader {
  public:
   // Its GREET, once that is complete.
   Result<std::optional<Dict>> feed(std::string_view bytes);

@@ -244,7 +244,7 @@ class Exchange {
   Started& started_;
   std::string to_send_;
   const int64_t deadline_;
-  Incoming incoming_;
+  GreetingReader incoming_;
 };
 
 }  // namespace

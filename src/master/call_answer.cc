@@ -1,4 +1,4 @@
-#include "master/answer.h"
+#include "master/call_answer.h"
 
 #include "base/clock.h"
 
@@ -19,24 +19,24 @@ std::exception_ptr failure(const GatewayError* error) {
 
 }  // namespace
 
-Answer::~Answer() { fail(nullptr); }
+CallAnswer::~CallAnswer() { fail(nullptr); }
 
-void Answer::give(Value value) {
+void CallAnswer::give(Value value) {
   if (!given_.exchange(true)) promise_.set_value(std::move(value));
 }
 
-void Answer::fail(const GatewayError* error) {
+void CallAnswer::fail(const GatewayError* error) {
   if (given_.exchange(true)) return;
   const GatewayError late("deadline", lateness(deadline_));
   promise_.set_exception(failure(late_ ? &late : error));
 }
 
-bool Answer::become_late() {
+bool CallAnswer::become_late() {
   late_ = true;
   return !given_;
 }
 
-std::string Answer::lateness(double deadline) {
+std::string CallAnswer::lateness(double deadline) {
   return "the call did not end within its deadline of " + Value(deadline).to_text() +
          " seconds, nor did its gateway say so: it was ended";
 }
@@ -51,8 +51,8 @@ Value receive_answer(Channel channel, int64_t end, double deadline,
       return std::move(*value);
   } catch (const GatewayError& error) {
     if (error.code() != "timeout") std::rethrow_exception(failure(&error));
-    kill(Answer::lateness(deadline));
-    throw GatewayError("deadline", Answer::lateness(deadline));
+    kill(CallAnswer::lateness(deadline));
+    throw GatewayError("deadline", CallAnswer::lateness(deadline));
   }
   std::rethrow_exception(failure(nullptr));
 }

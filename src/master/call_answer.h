@@ -12,12 +12,12 @@
 namespace brood::master {
 
 // Of one that is waited for by a future. Any thread.
-class Answer {
+class CallAnswer {
  public:
-  explicit Answer(double deadline) : deadline_(deadline) {}
-  ~Answer();  // its gateway went first: that is the answer
-  Answer(const Answer&) = delete;
-  Answer& operator=(const Answer&) = delete;
+  explicit CallAnswer(double deadline) : deadline_(deadline) {}
+  ~CallAnswer();  // its gateway went first: that is the answer
+  CallAnswer(const CallAnswer&) = delete;
+  CallAnswer& operator=(const CallAnswer&) = delete;
 
   std::future<Value> future() { return promise_.get_future(); }
   double deadline() const { return deadline_; }  // seconds
