@@ -1,4 +1,4 @@
-# Unit tests (src/**/*_test.cc), micro-benchmarks (bench/*_bench.cc) and fuzz targets
+# Unit tests (src/**/*_test.cc), micro-benchmarks (bench/*.cc) and fuzz targets
 # (fuzz/*_fuzz.cc). None of them is part of `product`; each is skipped when its library is missing.
 
 set(host_libraries brood_pygateway brood_master brood_gateway brood_slap brood_client brood_http
@@ -42,6 +42,11 @@ if(benchmark_FOUND AND benchmarks)
   set_target_properties(brood_micro_bench PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bench)
 endif()
+
+add_executable(channel_echo EXCLUDE_FROM_ALL bench/channel_echo.cc)
+target_link_libraries(channel_echo PRIVATE brood_flags_host brood_gateway)
+set_target_properties(channel_echo PROPERTIES
+  RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bench)
 
 # --- fuzz targets --------------------------------------------------------------------------------
 if(BROOD_FUZZ)
