@@ -168,7 +168,7 @@ Channel Gateway::Implementation::request(FrameType type, const std::string& body
     waited = master_->engine().request(kRemote, type, body, channel, INT64_MAX);
   } while (waited == Wait::kInterrupted);
   if (channel == nullptr) throw GatewayError("connection", "the gateway has stopped");
-  if (waited != Wait::kDone) throw GatewayError("connection", channel->lost);
+  if (waited != Wait::kDone) throw GatewayError("connection", master_->engine().lost(*channel));
   return master_->handle(channel);
 }
 

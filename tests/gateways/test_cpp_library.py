@@ -1,6 +1,7 @@
 """The installed C++ library of gateways: its example is built against a prefix, and reads files by way of real interpreters."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -120,6 +121,15 @@ def test_warm(fileserver, prefix, files, tmp_path):
 def test_errors_are_told(fileserver, spec, words):
     done = subprocess.run([fileserver, spec, "x"], capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == 1 and words in done.stderr
+
+
+def test_the_document(prefix, tmp_path):
+    """What docs/gateways.md shows compiles and holds."""
+    program = re.search(r"^```cpp\n(.*?)^```", (ROOT / "docs/gateways.md").read_text(), re.M | re.S)[1]
+    (tmp_path / "program.cc").write_text(program)
+    words = ["-std=c++20", "-Wall", "-Wextra", "-Werror", f"-I{prefix}/include", "-o", tmp_path / "program"]
+    run("c++", tmp_path / "program.cc", *words, f"-L{prefix}/lib", "-lbrood_gateway", "-lcrypto", "-pthread")
+    run(tmp_path / "program")
 
 
 def test_headers_stand_alone(prefix, tmp_path):
