@@ -56,7 +56,7 @@ if(BROOD_FUZZ)
     cmake_path(GET source STEM name)
     add_executable(${name} EXCLUDE_FROM_ALL ${source})
     target_link_libraries(${name} PRIVATE brood_flags_host brood_daemon brood_launch brood_session
-      brood_auth brood_client brood_http brood_native brood_gateway)
+      brood_auth brood_client brood_http brood_native brood_gateway brood_master)
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
     set_target_properties(${name} PROPERTIES
       RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/fuzz)

@@ -54,8 +54,8 @@ class Gateway {
   // Without python= it is the first python3 in PATH. warm needs the command brood in PATH. Waits
   // until the interpreter answers; if it does not, the error has what ssh or it has printed.
   explicit Gateway(const std::string& spec, const GatewayOptions& options = {});
-  // exit(), and kill() if that did not help: returns within 7 seconds, and when a callback that
-  // runs has returned.
+  // exit(), and kill() if that did not help: returns within 7 seconds, but not before a callback
+  // that runs has returned. Who ends many tells all of them to exit() first.
   ~Gateway();
   Gateway(Gateway&&) noexcept;
   Gateway& operator=(Gateway&&) noexcept;  // ends the one that was there
@@ -64,8 +64,9 @@ class Gateway {
   const std::string& spec() const;  // as it was given
   const GatewayInfo& info() const;
 
-  // Executes source over there, in a thread, with `channel` as a global variable. The channel
-  // closes when it has ended; its exception comes as RemoteError.
+  // Executes source over there, in a thread, with `channel` as a global variable. Blanks that all
+  // lines begin with are taken away. The channel closes when the source has ended; its exception
+  // comes as RemoteError.
   Channel exec(const std::string& source);
   // The same, and then calls the function that it defines: FUNCTION(channel, **kwargs).
   Channel exec(const std::string& source, const std::string& function, const Dict& kwargs = {});

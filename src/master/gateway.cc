@@ -8,6 +8,7 @@
 #include "master/call_answer.h"
 #include "master/complaints.h"
 #include "master/deadlines.h"
+#include "master/dedent.h"
 #include "master/master.h"
 #include "master/start.h"
 
@@ -227,7 +228,7 @@ const GatewayInfo& Gateway::info() const { return implementation_->info(); }
 Channel Gateway::exec(const std::string& source) { return exec(source, ""); }
 
 Channel Gateway::exec(const std::string& source, const std::string& function, const Dict& kwargs) {
-  const Dict request{{"source", source},
+  const Dict request{{"source", master::dedent(source)},
                      {"name", "__channelexec__"},
                      {"file", None()},
                      {"function", text_or_none(function)},

@@ -75,7 +75,7 @@ Result<std::unique_ptr<Process>> Process::start(const std::vector<std::string>& 
 
 Process::~Process() {
   kill();
-  wait(INT64_MAX);
+  wait(monotonic_ns() + kSecond);
 }
 
 std::optional<int> Process::reap() {

@@ -20,7 +20,8 @@ class Process {
   // descriptor 2. `leads`: it leads a process group of its own, which kill() is for.
   static Result<std::unique_ptr<Process>> start(const std::vector<std::string>& words, int link,
                                                 int complaints, bool leads);
-  ~Process();  // kills it
+  // Kills it, and waits a second: one of another user, as sudo is, may go on.
+  ~Process();
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
 

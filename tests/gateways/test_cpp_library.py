@@ -1,13 +1,15 @@
 """The installed C++ library of gateways: its example is built against a prefix, and reads files by way of real interpreters."""
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
+import uuid
 from pathlib import Path
 
 import pytest
-from hosts.processes import DEADLINE
+from hosts.processes import DEADLINE, MARK, carrying, ended, wait_until
 from socketserver_fixture import TOKEN, Process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,6 +113,28 @@ def test_warm(fileserver, prefix, files, tmp_path):
         read(fileserver, "warm", files, env=environment)
     finally:
         run(prefix / "bin/brood", "stop", env=environment)
+
+
+def reader(pipe):
+    """A descriptor that writes into it, once somebody has opened it to read; None before that."""
+    with contextlib.suppress(OSError):
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+
+
+@pytest.mark.parametrize("spec", ["ssh", "popen"])
+def test_nothing_is_left_when_the_program_is_killed(fileserver, sshd, tmp_path, spec):
+    """The code over there hangs: it reads a pipe into which nobody writes."""
+    os.mkfifo(tmp_path / "pipe")
+    mark = uuid.uuid4().hex
+    spec = sshd.spec("python=python3") if spec == "ssh" else spec
+    program = subprocess.Popen([fileserver, spec, tmp_path / "pipe"], env={**os.environ, MARK: mark})
+    pipe = wait_until(lambda: reader(tmp_path / "pipe"), "the file to be read")
+    left = carrying(MARK, mark) | sshd.processes()
+    assert len(left) >= 3  # the program, the interpreter and its watch; ssh
+    program.kill()
+    program.wait()
+    wait_until(lambda: ended(*left), "the end of all", 6.0)
+    os.close(pipe)
 
 
 @pytest.mark.parametrize(("spec", "words"), [
