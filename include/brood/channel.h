@@ -20,7 +20,8 @@
 namespace brood {
 
 // code():
-//   "bad_request"  a spec, the name of a function or a value that cannot be used
+//   "bad_request"  a spec, the name of a function or a value that cannot be used; receive() of a
+//                  channel that has a callback
 //   "connection"   the interpreter could not be reached, or is gone; what() says why
 //   "remote"       code over there has raised an exception: it is a RemoteError
 //   "closed"       send(): the channel is closed, or was ended from here

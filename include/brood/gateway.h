@@ -24,9 +24,9 @@ namespace brood {
 struct GatewayOptions {
   // What the other side logs and prints, and what ssh says. `level` is as in Python's logging (30:
   // warning); `logger` its name there, "stdout" and "stderr" for lines that were printed, "" for
-  // the root logger and for the program that leads there. Called in threads of the gateway's, one
-  // at a time; must not wait for the gateway nor destroy it. Without: warnings and what was printed
-  // are written to standard error.
+  // the root logger and for the program that leads there. Called by the constructor and in threads
+  // of the gateway's, one at a time; must not wait for the gateway nor destroy it. Without:
+  // warnings and what was printed are written to standard error.
   using OnLog = std::function<void(int level, const std::string& logger, const std::string& text)>;
   OnLog on_log;
   int log_level = 30;       // of the root logger over there, 0 to 50: what is below is not sent

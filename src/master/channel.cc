@@ -61,6 +61,8 @@ void Channel::send(const Value& item, int timeout_ms) {
 }
 
 std::optional<Value> Channel::receive(int timeout_ms) {
+  if (state_->master->has_callback(*state_->channel))
+    throw GatewayError("bad_request", "the items of this channel go to its callback");
   Payload item;
   const int64_t deadline = deadline_after(timeout_ms);
   const Wait received =
@@ -68,7 +70,8 @@ std::optional<Value> Channel::receive(int timeout_ms) {
   if (received == Wait::kTimeout) throw_timeout(timeout_ms);
   if (received == Wait::kDone) {
     Loaded loaded = load(item.view());
-    if (!loaded.value) throw GatewayError("remote", "what came is no value: " + loaded.error);
+    if (!loaded.value)
+      throw RemoteError("LoadError", loaded.error, "what came is no value: " + loaded.error);
     return std::move(*loaded.value);
   }
   if (const auto error = state_->master->why_ended(*state_->channel)) throw_error(*error);

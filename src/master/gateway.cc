@@ -148,14 +148,12 @@ Gateway::Implementation::Implementation(const std::string& text, const GatewayOp
 }
 
 Gateway::Implementation::~Implementation() {
-  if (life_ != nullptr) {
-    exit();
-    if (!wait(monotonic_ns() + kLeaveWithin + kAfter)) {
-      kill("it has not left in time");
-      wait(monotonic_ns() + kAfter);
-    }
-    master_->hear_out(monotonic_ns() + kAfter);
+  exit();
+  if (!wait(monotonic_ns() + kLeaveWithin + kAfter)) {
+    kill("it has not left in time");
+    wait(monotonic_ns() + kAfter);
   }
+  master_->hear_out(monotonic_ns() + kAfter);
   deadlines_.reset();
   master_->stop();
   complaints_.reset();

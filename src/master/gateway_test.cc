@@ -192,7 +192,7 @@ TEST(Gateway, CallbacksGetItemsAndTheEnd) {
   std::string end;
   channel.set_callback([&](Value item) { items.push_back(item.as_integer().value_or(-1)); },
                        [&](const GatewayError* error) { end = error ? error->code() : "none"; });
-  channel.wait_close(kSoon);
+  channel.wait_close(kSoon);  // the error was told already
   EXPECT_EQ(items.size(), 100U);
   EXPECT_EQ(items.back(), 99);
   EXPECT_EQ(end, "remote");
@@ -207,6 +207,21 @@ TEST(Gateway, ACallbackMayUseItsGateway) {
     result.set_value(gateway.call("math:sqrt", {std::move(item)}));
   });
   EXPECT_EQ(result.get_future().get(), 4.0);
+}
+
+TEST(Gateway, ACallbackTakesEverything) {
+  Gateway gateway("popen");
+  Channel channel = gateway.exec("channel.send(1)\nchannel.receive()");
+  std::promise<Value> first, second;
+  channel.set_callback([&](Value item) { first.set_value(std::move(item)); });
+  EXPECT_EQ(first.get_future().get(), 1);
+  EXPECT_EQ(code_of([&] { channel.receive(0); }), "bad_request");
+  channel.set_callback(nullptr, [&](const GatewayError* error) {
+    second.set_value(error == nullptr ? "closed" : error->code());
+  });
+  channel.send(2);
+  EXPECT_EQ(second.get_future().get(), "closed");
+  EXPECT_EQ(channel.receive(kSoon), std::nullopt);
 }
 
 TEST(Gateway, ACallbackThatThrowsClosesItsChannel) {

@@ -110,6 +110,11 @@ void Master::redirect(const ChannelPtr& channel, Sink sink) {
   engine_->set_callback(*channel);
 }
 
+bool Master::has_callback(const ChannelState& channel) {
+  const std::lock_guard lock(mutex_);
+  return sinks_.contains(&channel);
+}
+
 std::unique_ptr<GatewayError> Master::why_ended(ChannelState& channel) {
   const Engine::Ended ended = engine_->take_end(channel);
   if (ended.error) return decode_error(*ended.error);
@@ -195,7 +200,7 @@ void Master::deliver(const ChannelPtr& channel, const Sink& sink) {
   while (engine_->take_due(*channel, item, ended)) {
     Loaded loaded = load(item.view());
     if (!loaded.value) throw std::runtime_error("what came is no value: " + loaded.error);
-    sink.on_item(std::move(*loaded.value));
+    if (sink.on_item) sink.on_item(std::move(*loaded.value));
     const std::lock_guard lock(mutex_);
     if (stopped_) return;
   }

@@ -49,6 +49,8 @@ class Master : public std::enable_shared_from_this<Master> {
   // From now on what comes on the channel goes to `sink`.
   void redirect(const gateway::ChannelPtr& channel, Sink sink);
 
+  bool has_callback(const gateway::ChannelState& channel);  // that has not been told the end
+
   // Why the channel has ended, which is told once unless the gateway is gone; null: without error.
   std::unique_ptr<GatewayError> why_ended(gateway::ChannelState& channel);
 
