@@ -129,7 +129,8 @@ installed_files=(bin/brood bin/brood-python bin/broodd libexec/brood/brood-tool
   share/bash-completion/completions/brood lib/systemd/user/broodd.socket
   lib/systemd/user/broodd.service include/brood/client.h lib/libbrood_client.a
   lib/cmake/brood/broodConfig.cmake lib/pkgconfig/brood.pc lib/brood/python/brood/client.py
-  share/brood/environments/math/brood.toml)
+  share/brood/environments/math/brood.toml share/brood/gateways/socketserver.py
+  share/brood/gateways/fileserver.py share/brood/gateways/triangle.py)
 
 install_works() {
   local prefix=$PWD/build/test-prefix file

@@ -298,4 +298,6 @@ def _why(child, said, incoming, text):
     if status is not None:
         text += ", exit status %d" % status if status >= 0 else ", killed by signal %d" % -status
     words = b"\n".join(part.strip() for part in (incoming.banner, said.text) if part.strip()).decode("utf-8", "replace")
+    if "SyntaxError" in words:
+        text += " (is it Python 3.6 or later?)"
     return "%s: %s%s" % (child.where, text, ": " + words if words else "")

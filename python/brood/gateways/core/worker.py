@@ -193,6 +193,8 @@ class Worker:
             self._end_program(ordered)
             if ordered:
                 self.engine.drain(LEAVE_WITHIN)
+                if self.service is not None:
+                    self.service.end()
                 self.engine.stop()
         finally:
             if ordered:
