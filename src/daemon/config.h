@@ -59,7 +59,7 @@ struct ServeConfig {
   std::string certificate, key;     // absolute; PEM
   uint32_t max_sessions = 1000;
   uint32_t max_sessions_per_user = 100;
-  uint32_t max_gateways = 100;  // of each execnet: address
+  uint32_t max_gateways = 100;  // of each execnet: and gateway: address
   uint32_t sessions_ahead = 1;
   uint32_t checkpoints = 8;  // kept for each session
   int64_t idle_timeout_ns = 24 * 60 * kMinuteNs;

@@ -96,8 +96,8 @@ class XSpec:
             )
         if len(chosen) > 1:
             raise ValueError(f"{self._spec!r} has more than one transport, {' and '.join(chosen)}: a gateway has one")
-        if self.warm and not self.popen:
-            raise ValueError(f"warm goes with popen, not with {chosen[0]}: in {self._spec!r}")
+        if self.warm and not (self.popen or self.socket):
+            raise ValueError(f"warm goes with popen or socket, not with {chosen[0]}: in {self._spec!r}")
         if self.ssh_config and not (self.ssh or self.vagrant_ssh):
             raise ValueError(f"ssh_config goes with ssh=HOST: in {self._spec!r}")
         if (self.socket is True) != (self.installvia is not None):
