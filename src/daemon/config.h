@@ -44,6 +44,7 @@ struct EnvironmentConfig {
 // [daemon], in the user's file only
 struct DaemonConfig {
   bool for_sessions = false;  // not in a file: this is `brood serve`
+  bool for_gateways = true;   // the same: gateways may be forked from its environments
   int64_t idle_exit_ns = 60 * kMinuteNs;
   uint32_t max_environments = 16;
   std::string log_level = "info";

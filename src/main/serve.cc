@@ -7,8 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <vector>
 
@@ -74,7 +76,10 @@ ServeSettings settings_of(const ServeConfig& config, const std::string& work) {
 // Beside the extension module: PREFIX/lib/brood/python/brood/gateways/core.
 std::string gateway_core() {
   const std::string module = module_path();
-  return module.substr(0, module.rfind('/')) + "/python/brood/gateways/core";
+  const std::filesystem::path core =
+      module.substr(0, module.rfind('/')) + "/python/brood/gateways/core";
+  std::error_code ignored;
+  return std::filesystem::weakly_canonical(core, ignored).string();
 }
 
 // Who can reach a gateway can run code: from elsewhere only with a token, which somebody must have.
@@ -126,7 +131,7 @@ class Serve {
         signals_(io_, SIGTERM, SIGINT, SIGHUP),
         goodbye_(io_),
         groups_(place ? std::make_unique<Cgroups>(io_, std::move(*place)) : nullptr),
-        zygotes_(io_, folder_.dir, daemon_config(), module_path()) {}
+        zygotes_(io_, folder_.dir, daemon_config(plan_), module_path()) {}
 
   ~Serve() {
     execnet_.clear();
@@ -165,8 +170,11 @@ class Serve {
   void run() { io_.run(); }
 
  private:
-  static DaemonConfig daemon_config() {
+  static DaemonConfig daemon_config(const ServePlan& plan) {
     DaemonConfig config;
+    config.for_gateways =
+        std::any_of(plan.addresses.begin(), plan.addresses.end(),
+                    [](const Address& address) { return address.kind == Address::Kind::kGateway; });
     config.idle_exit_ns = 0;
     config.for_sessions = true;
     return config;

@@ -20,9 +20,11 @@ def set_limits():
 
 if memory or file_size or open_files:
     set_limits()
-if "brood_core" not in sys.modules:
-    package = sys.modules["brood_core"] = type(sys)("brood_core")
-    package.__path__ = [folder]
+loaded = sys.__dict__.pop("_brood_core", {})  # by the zygote
+if not loaded or loaded["brood_core"].__path__ != [folder]:
+    loaded = {"brood_core": type(sys)("brood_core")}
+    loaded["brood_core"].__path__ = [folder]
+sys.modules.update(loaded)
 from brood_core.worker import main
 
 answer = b'{"request":%d,"pid":%d}' % (request, os.getpid())
