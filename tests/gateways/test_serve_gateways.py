@@ -129,13 +129,22 @@ def test_what_is_edited_is_loaded_anew(group, own_brood, serve):
     assert group.makegateway(f"socket={address}").remote_exec(source).receive(DEADLINE) == 12345
 
 
-def test_behind_another(engine, group, serve, tmp_path):
-    """The address is as the other one sees it; the token's file is read where the master is."""
-    server = serve(env={"BROOD_TOKEN": TOKEN})
-    (tmp_path / "token").write_text(TOKEN + "\n")
-    near = group.makegateway(f"{group.defaultspec}//id=near//chdir={tmp_path}//env:HOME=/nowhere")
-    far = group.makegateway(f"socket={address_of(server)}//token_file={tmp_path}/token//via=near//warm=light")
+def test_behind_another(engine, group, serve, tmp_path, monkeypatch):
+    """The address is as the other one sees it; the token's file is read where the master is, and is nowhere else."""
+    token = "it has // and = in it: " + TOKEN
+    server = serve(env={"BROOD_TOKEN": token})
+    (tmp_path / "token").write_text(token + "\n")
+    (tmp_path / "there").mkdir()
+    near = group.makegateway(f"{group.defaultspec}//id=near//chdir={tmp_path}/there")
+    monkeypatch.chdir(tmp_path)
+    far = group.makegateway(f"socket={address_of(server)}//token_file=token//via=near//warm=light")
     assert gateways_of(server) == [far.call(os.getpid)]
+    assert token.encode() not in Path(f"/proc/{near.greet['pid']}/cmdline").read_bytes()
+    with pytest.raises(brood_package.HostNotFound, match="asks for a token"):
+        group.makegateway(f"socket={address_of(server)}//via=near")
+    with pytest.raises(brood_package.HostNotFound, match="the token cannot be read"):
+        group.makegateway(f"socket={address_of(server)}//token_file=no_such_file//via=near")
+    assert len(group) == 2
     assert far.remote_exec(see).receive(DEADLINE)[0] is False and far.via is near
     below = group.makegateway(f"popen//via={far.id}")
     assert parent_of(below.call(os.getpid)) == far.greet["pid"]
