@@ -170,7 +170,7 @@ void GatewayVisitor::on_request(const json& head) {
   if (optional_text(head, "method") != "gateway")
     return end(std::nullopt, refusal(request, ProblemCode::kBadRequest,
                                      "the one method at this address is gateway"));
-  if (!environment || !engine || !(*engine == "" || *engine == "native" || *engine == "python"))
+  if (!environment || !engine || !(engine->empty() || *engine == "native" || *engine == "python"))
     return end(std::nullopt,
                refusal(request, ProblemCode::kBadRequest,
                        "`env` is the name of an environment, `engine` native or python"));

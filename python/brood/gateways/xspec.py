@@ -4,8 +4,8 @@
 
 Parts are separated by `//`; each is `key=value`, or a key alone, whose value is True. Neither keys nor values can
 contain `//`. Exactly one part is the transport: popen, ssh=, vagrant_ssh=, socket=, sudo=, or warm standing alone,
-which is short for `popen//warm`. Names, attributes and meaning are execnet's; `warm`, `sudo`, `engine`, `token` and
-`token_file` are brood's own.
+which is short for `popen//warm`; with socket= it names an environment of the server. Names, attributes and meaning are
+execnet's; `warm`, `sudo`, `engine`, `token` and `token_file` are brood's own.
 
 A key that neither knows is kept as an attribute, as programs do with marks of their own (`popen//role=db`), unless it
 looks like a known one misspelt. Values are text and are checked here only as far as no machine could take them.
