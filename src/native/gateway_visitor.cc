@@ -18,6 +18,8 @@ namespace {
 using nlohmann::json;
 
 constexpr uint32_t kMaxVisitFrame = 8u << 10;  // bytes of a frame's payload
+// Bytes of a text, the last ones: so is a traceback's point. Six of JSON for each fit into a frame.
+constexpr size_t kMaxRefusal = 1200;
 constexpr int64_t kMillisecond = 1'000'000;
 
 // Empty if there is none. Nothing: it is something else.
@@ -31,7 +33,9 @@ std::optional<std::string> optional_text(const json& head, const char* name) {
 }  // namespace
 
 std::string refusal(uint64_t request, ProblemCode code, const std::string& text) {
-  const json head = problem_head(request, {code, text});
+  const bool long_one = text.size() > kMaxRefusal;
+  const std::string said = long_one ? "..." + text.substr(text.size() - kMaxRefusal) : text;
+  const json head = problem_head(request, {code, said});
   return encode_frame(FrameType::kAnswer, encode_message(print_head(head)));
 }
 

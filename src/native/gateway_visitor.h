@@ -73,7 +73,7 @@ class GatewayVisitor {
   Guard guard_;
 };
 
-// An ANSWER that refuses, as a frame.
+// An ANSWER that refuses, as a frame; of a long text the end.
 std::string refusal(uint64_t request, ProblemCode code, const std::string& text);
 
 }  // namespace brood

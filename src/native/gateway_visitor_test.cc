@@ -191,6 +191,15 @@ TEST_F(GatewayVisitorTest, AfterItsEndNothingIsCalled) {
   EXPECT_FALSE(end_);
 }
 
+TEST(Refusal, FitsIntoAFrameOfThisDoor) {
+  const std::string frame =
+      refusal(7, ProblemCode::kUnavailable, std::string(100'000, '\1') + "the point");
+  EXPECT_LE(frame.size(), 8200u);
+  const json head = json::parse(decode_message(std::string_view(frame).substr(kFrameHeader))->head);
+  EXPECT_EQ(head["request"], 7);
+  EXPECT_TRUE(head["error"]["text"].get<std::string>().ends_with("the point"));
+}
+
 TEST_F(GatewayVisitorTest, LastWordsArriveAlthoughThereIsMoreToRead) {
   say(std::string(100'000, 'x'));
   bool gone = false;

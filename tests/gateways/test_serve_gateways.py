@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
 from brood_fixture import PYTHON, TIMEOUT  # noqa: E402
-from serve_gateways_fixture import CONFIG, HANGS, TOKEN, Raw, address_of, gateways_of, needs, python_path  # noqa: E402
+from serve_gateways_fixture import CONFIG, HANGS, TOKEN, Raw, address_of, command_line, gateways_of, needs, python_path  # noqa: E402
 from serve_start import ask  # noqa: E402
 from waiting import DEADLINE, Watched, children, ended, parent_of, wait_until  # noqa: E402
 
@@ -269,14 +269,15 @@ def test_code_that_hangs_is_ended_with_the_group(engine, group, serve):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_the_server_ends(engine, group, serve, number):
     server = serve()
-    codes = ["import time\ntime.sleep(1000)", HANGS["takes no interrupt"], HANGS["waits for a child"]]
-    channels = [group.makegateway(f"socket={address_of(server)}").remote_exec("channel.send(None)\n" + code) for code in codes]
+    spec = f"socket={address_of(server)}"
+    codes = {"sleeps": spec, "takes no interrupt": spec + "//engine=python", "waits for a child": spec}
+    channels = [group.makegateway(spec).remote_exec("channel.send(None)\n" + HANGS[name]) for name, spec in codes.items()]
     for channel in channels:
         channel.receive(DEADLINE)
     with contextlib.ExitStack() as stack:
         watched = [stack.enter_context(Watched(pid)) for pid in gateways_of(server)]
         assert len(watched) == 3
-        sleeper = wait_until(lambda: [pid for one in watched for pid in children(one.pid)], "the child")
+        sleeper = wait_until(lambda: [pid for one in watched for pid in children(one.pid) if b"sleep" in command_line(pid)], "the child")
         if number == signal.SIGTERM:
             server.end()
         else:

@@ -105,6 +105,7 @@ def test_names_with_an_underscore_are_no_keys():
         ("popen//ssh=host", "popen and ssh"),
         ("ssh=host//socket=host:1", "ssh and socket"),
         ("popen//sudo=me", "popen and sudo"),
+        ("socket//installvia=a//warm", "the server of installvia has no warm interpreters"),
         ("ssh=host//warm", "warm goes with popen or socket, not with ssh"),
         ("sudo=me//warm=analysis", "warm goes with popen or socket, not with sudo"),
         ("popen//ssh_config=f", "ssh_config goes with ssh"),

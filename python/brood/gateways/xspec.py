@@ -98,6 +98,8 @@ class XSpec:
             raise ValueError(f"{self._spec!r} has more than one transport, {' and '.join(chosen)}: a gateway has one")
         if self.warm and not (self.popen or self.socket):
             raise ValueError(f"warm goes with popen or socket, not with {chosen[0]}: in {self._spec!r}")
+        if self.warm and self.installvia:
+            raise ValueError(f"warm goes with socket=HOST:PORT: the server of installvia has no warm interpreters: in {self._spec!r}")
         if self.ssh_config and not (self.ssh or self.vagrant_ssh):
             raise ValueError(f"ssh_config goes with ssh=HOST: in {self._spec!r}")
         if (self.socket is True) != (self.installvia is not None):
