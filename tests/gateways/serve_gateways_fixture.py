@@ -18,7 +18,8 @@ from serve_start import starting  # noqa: E402
 from waiting import children  # noqa: E402
 
 from brood import wire  # noqa: E402
-from brood.gateways.core import greeting, kinds  # noqa: E402
+from brood.gateways.core import kinds  # noqa: E402
+from brood.gateways.core.values import dumps  # noqa: E402
 
 TOKEN = "the-token-of-these-tests"
 CONFIG = 'default = "warm"\n[env.warm]\npreload = ["heavy"]\n[env.light]\n'
@@ -127,7 +128,8 @@ class Raw:
         """All that a master says, at once. The process that has greeted."""
         self.say(wire.HELLO, versions=[1])
         self.say(wire.REQUEST, request=1, method="gateway")
-        self.socket.sendall(greeting.frame(1, 0, {"versions": [1], "context": 1, "ancestors": [0], "id": "raw", "level": 30}))
+        body = dumps({"versions": [1], "context": 1, "ancestors": [0], "id": "raw", "level": 30})
+        self.socket.sendall(struct.pack("<IHHIII", 12 + len(body), kinds.GREET, 1, 1, 0, 0) + body)
         assert self.hear()[0] == wire.HELLO
         kind, answer = self.hear()
         assert kind == wire.ANSWER and answer["request"] == 1
