@@ -195,7 +195,8 @@ class Serve {
     GatewayOptions options;
     options.core = gateway_core();
     options.owner = kOwnerUser;
-    options.wants_token = [this] { return door_->has_tokens(); };
+    Result<bool> own = is_loopback(address);
+    options.wants_token = [this, others = !own || !*own] { return others || door_->has_tokens(); };
     options.gateways = plan_.config.max_gateways;
     gateways_.emplace_back(
         address.text(), std::make_unique<GatewayServer>(io_, std::move(listener), *offers_, *door_,

@@ -154,6 +154,17 @@ def test_all_addresses_with_a_token(group, own_brood, serve, token):
     assert group.makegateway(f"socket=127.0.0.1:{port}//token_file={token}").call(os.getpid) in gateways_of(server)
 
 
+def test_at_such_an_address_a_token_is_never_left_out(group, own_brood, serve):
+    made, number = make_token(own_brood)
+    server = serve("--listen", "gateway:0.0.0.0:0", "--insecure")
+    spec = f"socket=127.0.0.1:{server.addresses[1].rpartition(':')[2]}"
+    assert group.makegateway(f"{spec}//token={made}").call(os.getpid) in gateways_of(server)
+    assert own_brood.tool("token", "revoke", number).status == 0
+    is_served(server, group)  # the loopback address asks for none any more
+    with pytest.raises(brood.HostNotFound, match="asks for a token"):
+        group.makegateway(spec)
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/net/if_inet6"), reason="no IPv6 here")
 def test_ipv6(group, serve):
     server = serve("--listen", "gateway:[::1]:0")
