@@ -99,7 +99,7 @@ def _reach(keys, master, end):
         words = ["sudo", "-u", keys["sudo"], "--"] + (python or [sys.executable]) + ["-c", stage.STAGE, master]
         return _through(("sudo=" + keys["sudo"], words)), stage.payload()
     if keys.get("socket"):
-        return _dial(keys, master, end), stage.payload()
+        return _dial(keys, master, end)
     if keys.get("warm"):
         return _warm(keys, python, master), b""
     if keys.get("popen"):
@@ -122,11 +122,12 @@ def _through(where_and_words):
 
 
 def _dial(keys, master, end):
-    from .dial import dial, read_token
+    from .dial import dial
 
     source = 'import sys;sys.argv.append("%s");%s' % (master, stage.STAGE)
-    reader = dial(keys["socket"], read_token(keys), source, end).detach()
-    return Child("socket=" + keys["socket"], None, reader, reader, None)
+    connection, is_context = dial(keys, source, end)
+    reader = connection.detach()
+    return Child("socket=" + keys["socket"], None, reader, reader, None), b"" if is_context else stage.payload()
 
 
 def _popen(keys, python, master):
