@@ -10,7 +10,8 @@ install(FILES packaging/completion/brood RENAME brood-python
   DESTINATION share/bash-completion/completions)
 install(DIRECTORY examples/environments DESTINATION share/brood
   PATTERN __pycache__ EXCLUDE)
-install(PROGRAMS examples/gateways/socketserver.py DESTINATION share/brood/gateways)
+install(PROGRAMS examples/gateways/socketserver.py examples/gateways/fileserver.py
+  examples/gateways/triangle.py DESTINATION share/brood/gateways)
 install(FILES LICENSE NOTICE DESTINATION share/doc/brood)
 install(FILES packaging/debian/copyright DESTINATION share/doc/brood)
 

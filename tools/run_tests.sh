@@ -131,7 +131,8 @@ installed_files=(bin/brood bin/brood-python bin/broodd libexec/brood/brood-tool
   include/brood/gateway.h include/brood/channel.h include/brood/value.h lib/libbrood_gateway.a
   lib/pkgconfig/brood-gateway.pc
   lib/cmake/brood/broodConfig.cmake lib/pkgconfig/brood.pc lib/brood/python/brood/client.py
-  share/brood/environments/math/brood.toml)
+  share/brood/environments/math/brood.toml share/brood/gateways/socketserver.py
+  share/brood/gateways/fileserver.py share/brood/gateways/triangle.py)
 
 install_works() {
   local prefix=$PWD/build/test-prefix file

@@ -51,8 +51,9 @@ class Gateway {
   // and any of
   //   python=COMMAND  ssh_config=FILE  token_file=FILE  chdir=FOLDER  nice=N  env:NAME=VALUE
   //   id=NAME
-  // Without python= it is the first python3 in PATH. warm needs the command brood in PATH. Waits
-  // until the interpreter answers; if it does not, the error has what ssh or it has printed.
+  // Without python= it is the first python3 in PATH. warm needs the command brood in PATH; beside
+  // socket= it chooses an environment of a `brood serve --listen gateway:HOST:PORT`. Waits until
+  // the interpreter answers; if it does not, the error has what ssh or it has printed.
   explicit Gateway(const std::string& spec, const GatewayOptions& options = {});
   // exit(), and kill() if that did not help: returns within 7 seconds, but not before a callback
   // that runs has returned. Who ends many tells all of them to exit() first.

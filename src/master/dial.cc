@@ -69,14 +69,19 @@ class Conversation {
 
   // The head of the next frame, which is of that type; or the error that came instead.
   Result<json> receive(FrameType type) {
-    FrameView frame;
-    if (Result<void> got = next(frame); !got) return got.error();
-    Result<MessageView> message = decode_message(frame.payload);
+    const Error other{"what answers there is no server of brood's gateways"};
+    Result<std::string> front = read(kFrameHeader);
+    if (!front) return front.error();
+    Result<FrameHeader> header = decode_header(*front);
+    if (!header || header->length > kMaxFrame) return other;
+    Result<std::string> payload = read(header->length);
+    if (!payload) return payload.error();
+    Result<MessageView> message = decode_message(*payload);
     json head = message ? json::parse(message->head, nullptr, false) : json();
-    if (!head.is_object()) return Error{"what answers there is no socketserver of brood's"};
-    if (frame.header.type == FrameType::kAnswer && head["error"].is_object())
+    if (!head.is_object()) return other;
+    if (header->type == FrameType::kAnswer && head["error"].is_object())
       return Error{"the server refused: " + text(head["error"], "text")};
-    if (frame.header.type != type) return Error{"the server does not answer as expected"};
+    if (header->type != type) return Error{"the server does not answer as expected"};
     return head;
   }
 
@@ -86,26 +91,23 @@ class Conversation {
   }
 
  private:
-  Result<void> next(FrameView& frame) {
-    FrameParser::Step step;
-    while ((step = parser_.next(frame)) == FrameParser::Step::kPartial) {
-      if (parser_.buffer().size() > kMaxFrame) return Error{"the server sent too long a frame"};
+  // And not a byte more: what follows belongs to the interpreter.
+  Result<std::string> read(size_t size) {
+    std::string bytes;
+    while (bytes.size() < size) {
       pollfd polled{socket_, POLLIN, 0};
       if (monotonic_ns() >= deadline_ || poll(&polled, 1, left_ms(deadline_)) == 0)
         return Error{"the server does not answer"};
       std::vector<Fd> none;
-      Result<size_t> got = receive_some(socket_, kMaxFrame, parser_.buffer(), none);
+      Result<size_t> got = receive_some(socket_, size - bytes.size(), bytes, none);
       if (!got) return got.error();
       if (*got == 0) return Error{"the server has closed the connection"};
     }
-    if (step == FrameParser::Step::kMalformed)
-      return Error{"what answers there is no socketserver of brood's"};
-    return {};
+    return bytes;
   }
 
   const int socket_;
   const int64_t deadline_;
-  FrameParser parser_;
 };
 
 Result<void> authenticate(Conversation& talk, const std::string& token) {
@@ -123,35 +125,37 @@ Result<void> authenticate(Conversation& talk, const std::string& token) {
   return scram->verify(Conversation::text(*verdict, "data"));
 }
 
-Result<void> log_in(Conversation& talk, const std::string& token) {
+// The server's HELLO.
+Result<json> log_in(Conversation& talk, const std::string& token) {
   const json hello{{"versions", {1}}, {"client", "brood gateways"}};
-  if (Result<void> sent = talk.send(FrameType::kHello, hello); !sent) return sent;
+  if (Result<void> sent = talk.send(FrameType::kHello, hello); !sent) return sent.error();
   Result<json> answer = talk.receive(FrameType::kHello);
-  if (!answer) return answer.error();
-  if (!Conversation::text(*answer, "user").empty()) return {};
+  if (!answer || !Conversation::text(*answer, "user").empty()) return answer;
   const json& offered = (*answer)["auth"];
   if (std::find(offered.begin(), offered.end(), json(kScramMechanism)) == offered.end())
     return Error{"the server offers no authentication that is known here"};
   if (token.empty()) return Error{"the server asks for a token: add token_file=PATH to the spec"};
-  return authenticate(talk, token);
+  if (Result<void> proved = authenticate(talk, token); !proved) return proved.error();
+  return answer;
 }
 
-}  // namespace
+// Has a fork of a warm environment become a context.
+Result<void> wish(Conversation& talk, const Spec& spec) {
+  json request{{"request", 1}, {"method", "gateway"}};
+  if (!spec.environment.empty()) request["env"] = spec.environment;
+  if (Result<void> sent = talk.send(FrameType::kRequest, request); !sent) return sent;
+  Result<json> answer = talk.receive(FrameType::kAnswer);
+  return answer ? Result<void>() : Result<void>(answer.error());
+}
 
-Result<Fd> dial(const HostAndPort& address, const std::string& token, const std::string& source,
-                int64_t deadline) {
-  Result<Fd> socket = connect_tcp(address, deadline);
-  if (!socket) return socket;
-  Conversation talk(socket->get(), deadline);
-  if (Result<void> done = log_in(talk, token); !done) return done.error();
+Result<void> send_source(int socket, const std::string& source) {
   const auto size = static_cast<uint32_t>(source.size());
   std::string message(sizeof size, '\0');
   std::memcpy(message.data(), &size, sizeof size);
-  if (Result<void> sent = send_all(socket->get(), message + source); !sent) return sent.error();
-  set_timeout(socket->get(), SO_SNDTIMEO, 0);
-  return socket;
+  return send_all(socket, message + source);
 }
 
+// The first line of the file; `~/` is the user's home.
 Result<std::string> read_token(const std::string& path) {
   const char* home = getenv("HOME");
   constexpr size_t kMost = 64 << 10;  // bytes
@@ -162,6 +166,29 @@ Result<std::string> read_token(const std::string& path) {
   line.erase(line.find_last_not_of(" \t\r") + 1);
   line.erase(0, line.find_first_not_of(" \t"));
   return line;
+}
+
+}  // namespace
+
+Result<Dialled> dial(const Spec& spec, const std::string& source, int64_t deadline) {
+  Result<std::string> token = spec.token_file.empty() ? std::string() : read_token(spec.token_file);
+  if (!token) return token.error();
+  Result<HostAndPort> address = split_address(spec.target);
+  if (!address) return address.error();
+  Result<Fd> socket = connect_tcp(*address, deadline);
+  if (!socket) return socket.error();
+  Conversation talk(socket->get(), deadline);
+  Result<json> hello = log_in(talk, *token);
+  if (!hello) return hello.error();
+  const bool has_warm = Conversation::text(*hello, "gateway") == "warm";
+  if (spec.warm && !has_warm)
+    return Error{
+        "what answers there has no warm environments, as brood serve --listen gateway:HOST:PORT "
+        "has"};
+  Result<void> told = has_warm ? wish(talk, spec) : send_source(socket->get(), source);
+  if (!told) return told.error();
+  set_timeout(socket->get(), SO_SNDTIMEO, 0);
+  return Dialled{std::move(*socket), has_warm};
 }
 
 }  // namespace brood::master

@@ -1,5 +1,6 @@
-// The way to an interpreter that a socket server starts (examples/gateways/socketserver.py): HELLO,
-// AUTH with a token, and the source that it executes. docs/protocol.md, section 5. Blocks.
+// The way to an interpreter that a socket server starts or forks
+// (examples/gateways/socketserver.py, `brood serve`). docs/protocol.md, section 8, "Servers".
+// Blocks.
 #pragma once
 
 #include <cstdint>
@@ -11,11 +12,11 @@
 
 namespace brood::master {
 
-// Until `deadline` (CLOCK_MONOTONIC, ns). `token` empty: there is none.
-Result<Fd> dial(const HostAndPort& address, const std::string& token, const std::string& source,
-                int64_t deadline);
-
-// The first line of the file; `~/` is the user's home.
-Result<std::string> read_token(const std::string& path);
+struct Dialled {
+  Fd link;
+  bool is_context;  // it needs no bootstrap
+};
+// Until `deadline` (CLOCK_MONOTONIC, ns). `source`: what an interpreter executes that is none yet.
+Result<Dialled> dial(const Spec& spec, const std::string& source, int64_t deadline);
 
 }  // namespace brood::master

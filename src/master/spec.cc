@@ -52,7 +52,7 @@ class Parser {
       return has_value ? Result<void>(wrong(key + " takes no value")) : Result<void>();
     if (key == "warm") {
       if (has_value && value.empty()) return wrong("warm= is empty");
-      spec_.target = value;
+      spec_.environment = value;
       return {};
     }
     return add_value(key, value);
@@ -90,14 +90,13 @@ class Parser {
       spec_.transport = transport;
       ++chosen;
     }
-    if (seen_.contains("warm")) {
-      if (chosen > (seen_.contains("popen") ? 1 : 0)) return wrong("warm goes with popen only");
-      spec_.transport = Transport::kWarm;
-    } else if (chosen != 1) {
-      return wrong(chosen == 0
-                       ? std::string("it does not say how to reach an interpreter: ") + kKeys
-                       : "it has more than one way to an interpreter");
-    }
+    spec_.warm = seen_.contains("warm");
+    if (chosen == 0 && !spec_.warm)
+      return wrong(std::string("it does not say how to reach an interpreter: ") + kKeys);
+    if (chosen > 1) return wrong("it has more than one way to an interpreter");
+    if (spec_.warm && spec_.transport == Transport::kPopen) spec_.transport = Transport::kWarm;
+    if (spec_.warm && spec_.transport != Transport::kWarm && spec_.transport != Transport::kSocket)
+      return wrong("warm goes with popen or socket");
     if (!spec_.ssh_config.empty() && spec_.transport != Transport::kSsh)
       return wrong("ssh_config goes with ssh=HOST");
     if (spec_.transport == Transport::kSocket)
@@ -115,7 +114,7 @@ class Parser {
 std::string Spec::where() const {
   switch (transport) {
     case Transport::kPopen: return "popen";
-    case Transport::kWarm: return target.empty() ? "warm" : "warm=" + target;
+    case Transport::kWarm: return environment.empty() ? "warm" : "warm=" + environment;
     case Transport::kSsh: return "ssh=" + target;
     case Transport::kSudo: return "sudo=" + target;
     case Transport::kSocket: return "socket=" + target;

@@ -15,7 +15,9 @@ enum class Transport { kPopen, kWarm, kSsh, kSudo, kSocket };
 struct Spec {
   std::string text;  // as it was given
   Transport transport = Transport::kPopen;
-  std::string target;  // host, user, HOST:PORT; of kWarm the environment, or empty
+  std::string target;       // host, user, HOST:PORT
+  bool warm = false;        // kWarm, or kSocket of a server that has warm environments
+  std::string environment;  // which; empty: the default
   std::string python, ssh_config, token_file, chdir, id;
   std::optional<int> nice;
   std::vector<std::pair<std::string, std::string>> env;

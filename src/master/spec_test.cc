@@ -21,7 +21,9 @@ TEST(GatewaySpec, HasATransportAndItsKeys) {
   ASSERT_EQ(spec->env.size(), 2U);
   EXPECT_EQ(spec->env[0], std::make_pair(std::string("A"), std::string("b=c")));
   EXPECT_EQ(spec->env[1].second, "");
-  EXPECT_EQ(parse_spec("warm=numbers")->target, "numbers");
+  EXPECT_EQ(parse_spec("warm=numbers")->environment, "numbers");
+  EXPECT_EQ(parse_spec("socket=:80//warm=numbers")->environment, "numbers");
+  EXPECT_EQ(parse_spec("warm//socket=:80")->transport, Transport::kSocket);
   EXPECT_EQ(parse_spec("popen//warm")->transport, Transport::kWarm);
   EXPECT_EQ(parse_spec("socket=:80//token_file=t")->where(), "socket=:80");
   EXPECT_EQ(parse_spec("sudo=you//id=x")->id, "x");
@@ -34,7 +36,7 @@ TEST(GatewaySpec, TellsWhatIsWrong) {
       {"popen\n", "more than one line"},
       {"python=python3", "does not say how to reach"},
       {"popen//ssh=x", "more than one way"},
-      {"ssh=x//warm", "warm goes with popen"},
+      {"ssh=x//warm", "warm goes with popen or socket"},
       {"popen//popen", "popen is given twice"},
       {"popen=1", "popen takes no value"},
       {"ssh", "ssh needs a value"},

@@ -44,6 +44,9 @@ std::string master_name() {
   return name;
 }
 
+// What has been reached: an interpreter that waits for the payload, or a context.
+enum class Way { kStage, kContext };
+
 // --- ways to an interpreter ----------------------------------------------------------------------
 
 Result<void> start_program(Started& started, std::vector<std::string> words, bool leads) {
@@ -80,21 +83,13 @@ Result<void> start_ssh(Started& started, const Spec& spec, const std::string& ma
   return start_program(started, std::move(words), false);
 }
 
-Result<void> start_socket(Started& started, const Spec& spec, const std::string& master,
-                          int64_t deadline) {
-  std::string token;
-  if (!spec.token_file.empty()) {
-    Result<std::string> read = read_token(spec.token_file);
-    if (!read) return read.error();
-    token = *read;
-  }
-  Result<HostAndPort> address = split_address(spec.target);
-  if (!address) return address.error();
+Result<Way> start_socket(Started& started, const Spec& spec, const std::string& master,
+                         int64_t deadline) {
   const std::string source = "import sys;sys.argv.append(\"" + master + "\");" + kStage;
-  Result<Fd> link = dial(*address, token, source, deadline);
-  if (!link) return link.error();
-  started.link = std::move(*link);
-  return {};
+  Result<Dialled> there = dial(spec, source, deadline);
+  if (!there) return there.error();
+  started.link = std::move(there->link);
+  return there->is_context ? Way::kContext : Way::kStage;
 }
 
 std::string real_path(const std::string& path) {
@@ -127,33 +122,28 @@ Result<void> start_warm(Started& started, const Spec& spec) {
   Result<Installed> brood = find_brood();
   if (!brood) return brood.error();
   std::vector<std::string> words{brood->program, "run"};
-  if (!spec.target.empty()) words = words + std::vector<std::string>{"--env", spec.target};
+  if (!spec.environment.empty())
+    words = words + std::vector<std::string>{"--env", spec.environment};
   if (!spec.python.empty())
     words = words + std::vector<std::string>{"--python", split_words(spec.python).front()};
   words = words + std::vector<std::string>{"-c", kBoot, brood->core, "", ""};
   return start_program(started, std::move(words), true);
 }
 
-// What is to be sent first.
-Result<std::string_view> reach(Started& started, const Spec& spec, const std::string& master,
-                               int64_t deadline) {
+Result<Way> reach(Started& started, const Spec& spec, const std::string& master, int64_t deadline) {
+  if (spec.transport == Transport::kSocket) return start_socket(started, spec, master, deadline);
   const std::vector<std::string> python =
       spec.python.empty() ? std::vector<std::string>{"python3"} : split_words(spec.python);
   const std::vector<std::string> stage{"-c", kStage, master};
-  Result<void> reached;
-  switch (spec.transport) {
-    case Transport::kPopen: reached = start_program(started, python + stage, true); break;
-    case Transport::kSsh: reached = start_ssh(started, spec, master); break;
-    case Transport::kSocket: reached = start_socket(started, spec, master, deadline); break;
-    case Transport::kWarm: reached = start_warm(started, spec); break;
-    case Transport::kSudo:
-      reached = start_program(
-          started, std::vector<std::string>{"sudo", "-u", spec.target, "--"} + python + stage,
-          false);
-      break;
-  }
+  const std::vector<std::string> sudo{"sudo", "-u", spec.target, "--"};
+  const bool warm = spec.transport == Transport::kWarm;
+  Result<void> reached = warm                                ? start_warm(started, spec)
+                         : spec.transport == Transport::kSsh ? start_ssh(started, spec, master)
+                         : spec.transport == Transport::kSudo
+                             ? start_program(started, sudo + python + stage, false)
+                             : start_program(started, python + stage, true);
   if (!reached) return reached.error();
-  return spec.transport == Transport::kWarm ? std::string_view() : payload();
+  return warm ? Way::kContext : Way::kStage;
 }
 
 // --- the greeting --------------------------------------------------------------------------------
@@ -257,9 +247,10 @@ Result<Started> start(const Spec& spec, Dict greet, uint32_t context, int timeou
   const auto failed = [&](const Error& error) {
     return Error{spec.where() + ": " + error.message, error.code};
   };
-  Result<std::string_view> first = reach(started, spec, master, deadline);
-  if (!first) return failed(first.error());
-  Exchange exchange(started, std::string(*first) + encode_greet(context, 0, greet), deadline);
+  Result<Way> way = reach(started, spec, master, deadline);
+  if (!way) return failed(way.error());
+  std::string first(*way == Way::kStage ? payload() : "");
+  Exchange exchange(started, first + encode_greet(context, 0, greet), deadline);
   if (Result<void> done = exchange.run(timeout_ms); !done) return failed(done.error());
   if (const Value* error = started.greet.find("error"); error != nullptr)
     return failed({error->as_text() != nullptr ? *error->as_text() : error->to_text()});

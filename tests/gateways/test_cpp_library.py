@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hosts.processes import DEADLINE, MARK, carrying, ended, wait_until
+from serve_gateways_fixture import address_of
 from socketserver_fixture import TOKEN, Process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +68,13 @@ def read(fileserver, spec, files, **more):
     assert done.stderr.count(b"\n") == 1 and f"No such file or directory: '{missing}'" in done.stderr.decode()
 
 
+def failure(fileserver, spec):
+    """What it says when it cannot get there."""
+    done = subprocess.run([fileserver, spec, "x"], capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 1 and done.stdout == ""
+    return done.stderr
+
+
 def test_over_ssh(fileserver, sshd, files):
     read(fileserver, sshd.spec("python=python3"), files)
 
@@ -83,16 +91,22 @@ def test_over_a_socket(fileserver, files, tmp_path):
     with Process("127.0.0.1:0", "--token-file", token) as server:
         address = f"socket=127.0.0.1:{server.address[1]}"
         read(fileserver, f"{address}//token_file={token}", files)
-        refused = subprocess.run([fileserver, address, "x"], capture_output=True, text=True, timeout=DEADLINE)
-        assert "connection: socket=" in refused.stderr and "asks for a token" in refused.stderr
+        assert f"connection: {address}: the server asks for a token" in failure(fileserver, address)
+        assert "has no warm environments" in failure(fileserver, f"{address}//token_file={token}//warm")
         token.write_text("another token than that one\n")
-        refused = subprocess.run([fileserver, f"{address}//token_file={token}", "x"], capture_output=True, text=True, timeout=DEADLINE)
-        assert "connection: socket=" in refused.stderr and refused.returncode == 1
+        assert f"connection: {address}: the server refused" in failure(fileserver, f"{address}//token_file={token}")
 
 
 def test_over_a_socket_without_token(fileserver, files):
     with Process(":0") as server:
         read(fileserver, f"socket=:{server.address[1]}", files)
+
+
+def test_over_a_server_of_warm_interpreters(fileserver, files, serve):
+    address = f"socket={address_of(serve())}"
+    read(fileserver, address, files)
+    read(fileserver, f"{address}//warm=light", files)
+    assert "the server refused: there is no environment none" in failure(fileserver, f"{address}//warm=none")
 
 
 def test_as_another_user(fileserver, files):
@@ -143,8 +157,7 @@ def test_nothing_is_left_when_the_program_is_killed(fileserver, sshd, tmp_path, 
     ("pope", "bad_request"),
 ])
 def test_errors_are_told(fileserver, spec, words):
-    done = subprocess.run([fileserver, spec, "x"], capture_output=True, text=True, timeout=DEADLINE)
-    assert done.returncode == 1 and words in done.stderr
+    assert words in failure(fileserver, spec)
 
 
 def test_the_document(prefix, tmp_path):

@@ -410,10 +410,40 @@ def test_a_silent_parent_is_lost(contexts):
     child.stop()
 
 
+@pytest.fixture
+def pings_both_ways(request):
+    if request.node.callspec.params["engine_module"] == "native":
+        request.applymarker(pytest.mark.xfail(strict=True, reason="in the engine in C++ only parents send PING, only children miss it"))
+
+
+def test_a_silent_child_is_lost_if_it_has_pinged(contexts, pings_both_ways):
+    """One that has not may have another engine."""
+    root = contexts.engine(0)
+    quiet, raw = contexts.raw(root, 1, heartbeat=0.05), contexts.raw(root, 2, heartbeat=0.05)
+    begun = time.monotonic()
+    while time.monotonic() < begun + 0.4:  # 0.2 s of silence would be enough
+        raw.frame(PING, 0)
+        assert raw.expect(PING) == b"" and quiet.expect(PING) == b""
+        assert root.next(SERVICE, 0) is None
+    kind, _, (lost, why), _ = root.next(SERVICE, 3)
+    assert (kind, lost) == (GONE, [2]) and "heard" in why
+    assert quiet.expect(PING) == b"" and root.request(1, EXEC, None)
+
+
+def test_children_ping(contexts, pings_both_ways):
+    child = contexts.engine(1, (0,), heartbeat=0.05)
+    raw = contexts.raw(child, 0)
+    raw.socket.settimeout(3)
+    for _ in range(3):
+        assert raw.expect(PING) == b""
+        raw.frame(PING, 1)
+    assert child.next(SERVICE, 0) is None
+
+
 def test_a_parent_that_pings_is_not(contexts):
     root, child = contexts.engine(0), contexts.engine(1, (0,), heartbeat=0.5)
     ours, theirs = stream("socket")
-    root.add_link(1, *ours, heartbeat=0.1)
+    root.add_link(1, *ours, heartbeat=0.25)
     child.add_link(0, *theirs)
     start = time.monotonic()
     while time.monotonic() < start + 3:  # 2 s of silence would be enough

@@ -76,6 +76,18 @@ def test_functions_and_their_arguments(gateway):
     assert gateway.remote_exec(makes_a_global).receive(5) == 3
 
 
+def with_an_assert(channel, value):
+    assert value == 1
+    channel.send(value)
+
+
+def test_asserts_that_pytest_has_compiled_otherwise(gateway):
+    assert any(name.startswith("@") for name in with_an_assert.__code__.co_names)
+    assert gateway.remote_exec(with_an_assert, value=1).receive(5) == 1
+    with pytest.raises(brood.RemoteError, match="assert value == 1\n(.*\n)?AssertionError"):
+        gateway.remote_exec(with_an_assert, value=2).receive(5)
+
+
 def test_modules(gateway, tmp_path, monkeypatch):
     (tmp_path / "module_to_send.py").write_text("import os\nif __name__ == '__channelexec__':\n    channel.send(os.getpid())\n")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -59,6 +59,27 @@ def test_nothing_is_sent_twice(place):
     assert names(ask("three", sent=sent)) == ["three", "two"]
 
 
+def test_the_rest_of_a_package_comes_when_its_imports_did_not_lead_there(place):
+    """One module alone is a coincidence, a second one is not; neither is one beside those that imports have led to."""
+    place(wide__in____init__="", wide__in__a="", wide__in__b="", wide__in__c="import other\n", wide__in__sub__in____init__="", wide__in__sub__in__x="",
+          wide__in__sub__in__deep__in__y="", other="", led__in____init__="from . import a\n", led__in__a="", led__in__b="", led__in__c="")
+    sent = set()
+    assert names(ask("wide", sent=sent)) == ["wide"]
+    assert names(ask("wide.sub.x", sent=sent)) == ["wide.sub.x"]
+    assert names(ask("wide.b", sent=sent)) == ["wide.b", "wide.a", "wide.c", "wide.sub", "other", "wide.sub.deep", "wide.sub.deep.y"]
+    assert names(ask("wide.b", cached=["wide", "wide.a", "wide.sub"])) == ["wide.b", "wide.c", "other"]
+    assert names(ask("led", sent=sent)) == ["led", "led.a"]
+    assert names(ask("led.c", sent=sent)) == ["led.c", "led.b"]
+
+
+def test_the_rest_of_a_package_has_bounds(place, monkeypatch):
+    place(wide__in____init__="", **{f"wide__in__m{number}": f"DATA = {os.urandom(300)}" for number in range(20)})
+    monkeypatch.setattr(serve, "MAX_GUESS_BYTES", 2000)
+    sent = {"wide", "wide.m0"}
+    for name in "wide.m7", "wide.m9":
+        assert name not in sent and 2000 < sum(len(entry["source"]) for entry in ask(name, sent=sent)[1:]) < 3500
+
+
 def test_of_site_packages_only_the_same_package(place):
     place(mine="import pytest, _pytest.config\n")
     assert names(ask("mine")) == ["mine"]

@@ -3,6 +3,7 @@
 Nothing is imported or run for a question: a remote learns what an import here would find, no more.
 """
 
+import collections
 import importlib.machinery
 import os
 import sys
@@ -13,6 +14,7 @@ from . import finding, scan
 
 MAX_BATCH = 512  # modules in one answer
 MAX_BATCH_BYTES = 4 << 20  # compressed, after which no module is added
+MAX_GUESS_BYTES = 64 << 10  # the same of those that no import has led to
 MAX_DATA = 64 << 20  # bytes of a data file
 MAX_CACHE = 64 << 20  # compressed bytes that are kept
 
@@ -37,21 +39,36 @@ class Modules:
         answer = [first]
         if "source" not in first:
             return answer
+        top = asked.partition(".")[0]
+        has_others = any(name.partition(".")[0] == top and not asked.startswith(name + ".") for name in (*cached, *sent))
         done = {*cached, *sent, asked}
-        size = len(first["source"])
-        waiting = list(following)
-        while waiting and len(answer) < MAX_BATCH and size < MAX_BATCH_BYTES:
-            name = waiting.pop(0)
+        self._add(answer, following, done, MAX_BATCH_BYTES)
+        if has_others:  # which have not led to this one: the rest may be wanted one by one as well
+            for package in {asked.rpartition(".")[0]: None, top: None}:
+                self._add(answer, self._inside(package), done, MAX_GUESS_BYTES, below=True)
+        sent.update(entry["name"] for entry in answer)
+        return answer
+
+    @staticmethod
+    def _inside(package):
+        """Full names of the modules in a package."""
+        spec = finding.find(package)
+        return [f"{package}.{child}" for child in (spec and finding.children(spec)) or ()]
+
+    def _add(self, answer, names, done, most, below=False):
+        """Adds these modules, what they import and, with `below`, what is in them, until that is `most` bytes."""
+        waiting, size = collections.deque(names), 0
+        while waiting and len(answer) < MAX_BATCH and size < most:
+            name = waiting.popleft()
             if name in done:
                 continue
             done.add(name)
-            entry, following = self._module(name, asked.partition(".")[0])
+            entry, following = self._module(name, answer[0]["name"].partition(".")[0])
             if "source" in entry:
                 answer.append(entry)
                 size += len(entry["source"])
                 waiting.extend(following)
-        sent.update(entry["name"] for entry in answer)
-        return answer
+                waiting.extend(f"{name}.{child}" for child in (below and entry["children"]) or ())
 
     def _module(self, name, asked_top=None):
         """The map of a module, and the names that belong into the same batch. `asked_top`: it is only thrown in, so it must fit."""

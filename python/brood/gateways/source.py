@@ -68,7 +68,7 @@ def _globals(code, stored):
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             read |= _globals(constant, stored)
-    return read - stored - _BUILTINS
+    return {name for name in read - stored - _BUILTINS if name.isidentifier()}  # pytest's assert uses @py_builtins: not in the source
 
 
 def _at_definition(source, name):

@@ -76,9 +76,13 @@ class LinkProgram(Link):
 
     def tell(self, command):
         """Returns when it is in force."""
+        assert self.ask(command) == "ok"
+
+    def ask(self, command):
+        """The line that answers it."""
         self.process.stdin.write(command.encode() + b"\n")
         self.process.stdin.flush()
-        assert self.answer() == "ok"
+        return self.answer()
 
     def shape(self):
         self.tell(f"shape {self.milliseconds / 1000} {(self.bits or math.inf) / 8}")
@@ -114,6 +118,12 @@ class Relay(LinkProgram):
     def cut(self):
         """Resets all connections, and new ones until restore(). What was on its way is lost."""
         self.tell("reset")
+
+    def turns(self):
+        """Since this was asked last: how often the other port has spoken after who connects to `port` had spoken.
+
+        With a delay that is long beside what both sides take to answer, these are round trips."""
+        return int(self.ask("turns"))
 
 
 class RelayLink(Relay):

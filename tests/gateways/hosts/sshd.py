@@ -74,6 +74,19 @@ mount --bind /tmp /tmp && mount -o remount,bind,ro,noexec /tmp && cd / || exit 9
 exec "$@"
 """
 
+# A login to a system that has no /tmp, nor any other directory for files that come and go, and can be read only.
+NO_TMP = """\
+mount -t tmpfs -o mode=755 tmpfs /mnt && cd /mnt || exit 97
+for place in /*; do
+  case $place in /tmp | /mnt | /var | /home | /root | /run) continue ;; esac
+  if [ -L "$place" ]; then cp -P "$place" ".$place"; continue; fi
+  [ -d "$place" ] || continue
+  mkdir ".$place" && mount --bind "$place" ".$place" && mount -o remount,bind,ro ".$place" || exit 97
+done
+mount -o remount,ro /mnt || exit 97
+exec chroot /mnt "$@"
+"""
+
 
 @dataclass
 class Login:
@@ -100,10 +113,11 @@ class Sshd:
 
     namespace: listens on port 22 of all addresses there.  environment: variables of all that it starts.
     banner: text that the client gets on stderr.  noise: a line on stdout, and one on stderr, before each command's own output.
-    read_only: commands see every file system read-only, and /tmp noexec as well (root)."""
+    read_only: commands see every file system read-only, and /tmp noexec as well (root).  no_tmp: they see no /tmp (root)."""
 
-    def __init__(self, *, namespace=None, environment=None, banner="", noise="", read_only=False):
-        skip_if_impossible(read_only)
+    def __init__(self, *, namespace=None, environment=None, banner="", noise="", read_only=False, no_tmp=False):
+        mounts = NO_TMP if no_tmp else READ_ONLY if read_only else ""
+        skip_if_impossible(mounts)
         self.grace = 5.0  # seconds
         self.mark = uuid.uuid4().hex
         self.namespace = namespace
@@ -118,7 +132,7 @@ class Sshd:
             self.make_keys()
             variables = {"HOME": self.folder / "home", OWN: self.mark, **(environment or {})}
             quoted = " ".join(f'"{name}={value}"' for name, value in variables.items())
-            self.start(quoted, self.login_options(banner, noise, read_only))
+            self.start(quoted, self.login_options(banner, noise, mounts))
             self.resources.callback(self.end)
         except BaseException:
             self.resources.close()
@@ -130,25 +144,25 @@ class Sshd:
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", self.folder / name], check=True)
         (self.folder / "known_hosts").write_text("host " + (self.folder / "host_key.pub").read_text())
 
-    def login_options(self, banner, noise, read_only):
+    def login_options(self, banner, noise, mounts):
         """Lines for the sshd_config that make a login unusual."""
         options = ""
         if banner:
             (self.folder / "banner").write_text(banner + "\n")
             options += f"Banner {self.folder}/banner\n"
-        if noise or read_only:
-            options += f"ForceCommand {self.write_shell(noise, read_only)}\n"
+        if noise or mounts:
+            options += f"ForceCommand {self.write_shell(noise, mounts)}\n"
         return options
 
-    def write_shell(self, noise, read_only):
+    def write_shell(self, noise, mounts):
         """A script that is executed instead of each command, and executes it in the end."""
         lines = ["#!/bin/sh"]
         if noise:
             lines += [f"echo {shlex.quote(noise)}", f"echo {shlex.quote(noise)} >&2"]
         inner = '/bin/sh -c "$SSH_ORIGINAL_COMMAND"'
-        if read_only:
-            (self.folder / "read_only").write_text(READ_ONLY)
-            inner = f"unshare --mount /bin/sh {self.folder}/read_only {inner}"
+        if mounts:
+            (self.folder / "mounts").write_text(mounts)
+            inner = f"unshare --mount /bin/sh {self.folder}/mounts {inner}"
         shell = self.folder / "shell"
         shell.write_text("\n".join([*lines, f"exec {inner}", ""]))
         shell.chmod(0o755)
@@ -236,12 +250,12 @@ class Sshd:
         self.close()
 
 
-def skip_if_impossible(read_only):
+def skip_if_impossible(mounts):
     if not os.access(SSHD, os.X_OK):
         pytest.skip(f"no {SSHD}: tools/install_deps.sh test")
     if os.getuid() == 0 and locked("root"):
         pytest.skip("the account root is locked; sshd lets nobody in there without PAM")
-    if read_only and subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL).returncode:
+    if mounts and subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL).returncode:
         pytest.skip("no mount namespaces for this user")
 
 

@@ -104,6 +104,16 @@ def test_a_delay_counts_in_both_directions(echoed):
     assert min(round_trip(connection) for _ in range(10)) < 0.04
 
 
+def test_turns_are_round_trips(echoed):
+    relay, connection = echoed
+    relay.delay(10)
+    for trips in 0, 1, 5:
+        relay.turns()
+        for _ in range(trips):
+            round_trip(connection)
+        assert relay.turns() == trips and relay.turns() == 0
+
+
 def test_a_delay_does_not_limit_how_much_passes():
     """20 MB with a window of one piece per 100 ms would take 32 s."""
     with Peer(sink) as peer, Relay(peer.port) as relay:

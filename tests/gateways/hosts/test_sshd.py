@@ -76,6 +76,16 @@ def test_a_read_only_machine(tmp_path):
     assert not Path("/tmp/brood-test").exists()
 
 
+@root_only
+def test_a_machine_without_tmp():
+    with Sshd(no_tmp=True) as server:
+        done = server.run("sh", "-c", "ls -d /tmp /var /usr; touch /x; cat", input="words")
+        assert done.stdout == "/usr\nwords" and done.stderr.count("No such file or directory") == 2 and "touch: cannot touch '/x'" in done.stderr
+        done = server.run("python3", "-c", "import tempfile; tempfile.gettempdir()")
+        assert "No usable temporary directory found" in done.stderr
+    assert Path("/tmp").is_dir()
+
+
 def test_what_a_connection_leaves_behind_fails_and_is_killed():
     with pytest.raises(AssertionError, match="[0-9]+ .S.: sleep 1000$"), Sshd() as server:
         server.grace = 0.1

@@ -320,5 +320,7 @@ class Dispatch:
             self._engine.dropped += 1
 
     def _ping(self, link, source, number, body):
-        if not link.is_parent or source != link.peer:
+        if source == link.peer:
+            link.pings = True
+        else:
             self._engine.dropped += 1

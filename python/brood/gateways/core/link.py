@@ -63,7 +63,9 @@ class Link:
         self.peer, self.is_parent, self.name = peer, is_parent, name
         self.reader, self.writer = reader, writer
         self.heartbeat = heartbeat
-        self.heard = self.pinged = monotonic()
+        self.heard = monotonic()
+        self.pinged = 0.0 if is_parent else self.heard
+        self.pings = False  # the child has sent one, thus it will go on
         self.closed = False  # nothing is read or written any more
         self.broken = ""  # why it cannot be written to; what it has sent is still read
         self.waits = False  # for being writable: the engine's thread goes on then

@@ -87,19 +87,20 @@ class Network:
         for link in list(self.links.values()):
             if not link.heartbeat:
                 continue
-            if link.is_parent:
-                moment = link.heard + _TIMES * link.heartbeat
-                if moment <= now:
-                    self.link_ended(link, "nothing was heard from there for %d seconds" % (_TIMES * link.heartbeat))
+            if link.paused:  # what has come is not read
+                link.heard = now
+            if link.is_parent or link.pings:
+                moments.append(link.heard + _TIMES * link.heartbeat)
+                if moments[-1] <= now:
+                    moments.pop()
+                    self.link_ended(link, "nothing was heard from there for %g seconds" % (_TIMES * link.heartbeat))
                     continue
-            else:
-                moment = link.pinged + link.heartbeat
-                if moment <= now:
-                    link.pinged, moment = now, now + link.heartbeat
-                    with self.lock:
-                        if not link.waits:
-                            self.deliver(link, None, make_frame(kinds.PING, link.peer, self.context, 0))
-            moments.append(moment)
+            if link.pinged + link.heartbeat <= now:
+                link.pinged = now
+                with self.lock:
+                    if not link.waits:
+                        self.deliver(link, None, make_frame(kinds.PING, link.peer, self.context, 0))
+            moments.append(link.pinged + link.heartbeat)
         self._loop.at(min(moments) if moments else None, self._beat)
 
     def link_ended(self, link, why):

@@ -17,6 +17,7 @@ class Service:
         self._worker = worker
         self._engine = worker.engine
         self._children = {}  # context -> its Process
+        self._left = []  # Processes whose link has ended
         self._handlers = {STATUS: self._status, MODULE: self._module, START: self._start, SHUTDOWN: self._shut, GONE: self._gone}
 
     def run(self, queue, idle):
@@ -70,10 +71,10 @@ class Service:
         self._in_thread(self._start_child, value, channel)
 
     def _start_child(self, value, channel):
-        from .start import start
+        from .start import parse, start
 
         greet = value["greet"]
-        child = start(value["spec"], greet)
+        child = start(dict(parse(value["spec"]), token=value.get("token")), greet)
         self._children[value["context"]] = child.process
         self._engine.add_link(value["context"], child.reader, child.writer, ahead=child.ahead, name=greet.get("id") or "",
                               heartbeat=child.heartbeat)
@@ -84,10 +85,16 @@ class Service:
         for context in contexts:
             process = self._children.pop(context, None)
             if process is not None:
+                self._left = [other for other in self._left if other.poll() is None] + [process]
                 process.reap(0.0 if peer in self._engine.ancestors else LEAVE_WITHIN + 1)
         if self._engine.ancestors[0] in contexts and not self._worker.leaving:
             self._worker.leaving = "lost"
             self._worker.tasks.interrupt()
+
+    def end(self):
+        """At the end of this process: what is of no more use does not outlive it, such as an ssh whose connection is silent."""
+        for process in self._left:
+            process.kill()
 
     def _shut(self, peer, value, channel):
         self._in_thread(self._end_tasks)

@@ -1,6 +1,7 @@
 """What is on its way in one direction of a path, and the commands that change the path. For the programs beside this file.
 
-A command is a line on standard input; it is answered by the line `ok`. The end of standard input ends the program."""
+A command is a line on standard input; it is answered by a line, `ok` or what was asked for. The end of standard input ends
+the program."""
 
 import asyncio
 import math
@@ -75,8 +76,8 @@ async def obey(commands):
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
         name, *words = line.decode().split()
-        commands[name](*words)
-        print("ok", flush=True)
+        answer = commands[name](*words)
+        print("ok" if answer is None else answer, flush=True)
 
 
 def run(main):

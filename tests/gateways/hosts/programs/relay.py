@@ -1,5 +1,6 @@
 """Listens on a free port of the loopback interface, prints it, and carries connections to another port. Commands:
-shape DELAY RATE (seconds, bytes per second), down, up, reset (all connections, and new ones until `up`).
+shape DELAY RATE (seconds, bytes per second), down, up, reset (all connections, and new ones until `up`), turns (how often it
+was the server's turn to speak after the client had spoken, of all connections; counted from the last time this was asked).
 usage: relay.py HOST PORT"""
 
 import asyncio
@@ -16,6 +17,8 @@ class Relay:
         self.shape = Shape()
         self.writers = set()
         self.refuses = False
+        self.turns = 0
+        self.spoke = False  # the client, after the server
 
     def down(self):
         self.shape.up.clear()
@@ -29,6 +32,15 @@ class Relay:
         for writer in self.writers:
             abort(writer)
 
+    def take_turns(self):
+        turns, self.turns, self.spoke = self.turns, 0, False
+        return turns
+
+    def hear(self, to_server):
+        if self.spoke and not to_server:
+            self.turns += 1
+        self.spoke = to_server
+
     async def accepted(self, reader, writer):
         if self.refuses:
             abort(writer)
@@ -40,17 +52,17 @@ class Relay:
             far_reader, far_writer = await asyncio.open_connection(*self.target)
             both.append(far_writer)
             self.writers.add(far_writer)
-            await asyncio.gather(self.carry(reader, far_writer), self.carry(far_reader, writer))
+            await asyncio.gather(self.carry(reader, far_writer, True), self.carry(far_reader, writer, False))
         except OSError:
             abort(writer)
         for each in both:
             self.writers.discard(each)
             each.close()
 
-    async def carry(self, reader, writer):
+    async def carry(self, reader, writer, to_server):
         """One direction, until its end has arrived, or a reset."""
         lane = Lane(self.shape)
-        feeding = asyncio.ensure_future(self.feed(reader, lane))
+        feeding = asyncio.ensure_future(self.feed(reader, lane, to_server))
         async for data in lane.arrivals():
             await self.shape.up.wait()
             if data is None:
@@ -68,9 +80,10 @@ class Relay:
         if data:
             feeding.cancel()
 
-    async def feed(self, reader, lane):
+    async def feed(self, reader, lane, to_server):
         try:
             while data := await reader.read(self.shape.piece()):
+                self.hear(to_server)
                 lane.put(data)
                 await lane.has_room.wait()
             lane.put(b"")
@@ -88,7 +101,7 @@ async def main():
     relay = Relay(sys.argv[1:3])
     server = await asyncio.start_server(relay.accepted, "127.0.0.1", 0, backlog=100)
     print(server.sockets[0].getsockname()[1], flush=True)
-    await obey({"shape": relay.shape.set, "down": relay.down, "up": relay.up, "reset": relay.reset})
+    await obey({"shape": relay.shape.set, "down": relay.down, "up": relay.up, "reset": relay.reset, "turns": relay.take_turns})
 
 
 run(main())
