@@ -68,8 +68,8 @@ class Channel {
   // From now on on_item is called for each item, those that are here already first, and on_end
   // once, behind the last, with the error or null. They are called in a thread of the gateway's,
   // one at a time for all of its channels, and may call everything but ~Gateway; while one of them
-  // waits, the others do. One that throws closes its channel with that error. None is called any
-  // more when ~Gateway has returned.
+  // waits, the others do. One that throws closes its channel with that error, and is called no
+  // more. None is called any more when ~Gateway has returned.
   using OnItem = std::function<void(Value item)>;
   using OnEnd = std::function<void(const GatewayError* error)>;
   void set_callback(OnItem on_item, OnEnd on_end = nullptr);

@@ -6,6 +6,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <memory>
+
 #include "gateway/capture.h"
 
 namespace brood::master {

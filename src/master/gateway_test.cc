@@ -229,12 +229,20 @@ TEST(Gateway, ACallbackThatThrowsClosesItsChannel) {
   Gateway gateway("popen", {.on_log = std::ref(*log)});
   Channel told = gateway.new_channel();
   Channel channel = gateway.exec(
-      "told = channel.receive()\nchannel.send(1)\n"
+      "told = channel.receive()\n"
+      "try:\n  for i in range(100): channel.send(i)\nexcept OSError: pass\n"
       "try: channel.receive()\nexcept channel.RemoteError as error: told.send(str(error))");
   channel.send(told.name());
-  channel.set_callback([](const Value&) { throw std::runtime_error("oh no"); });
-  EXPECT_EQ(told.receive(kSoon), "oh no");
+  int calls = 0;
+  channel.set_callback([&](const Value&) {
+    ++calls;
+    throw std::runtime_error("oh no\xff");  // which is no UTF-8
+  });
+  EXPECT_EQ(told.receive(kSoon), "oh no\uFFFD");
   EXPECT_TRUE(log->has("40 : a callback of a channel has thrown: oh no"));
+  channel.wait_close(kSoon);
+  EXPECT_EQ(channel.receive(kSoon), std::nullopt);
+  EXPECT_EQ(calls, 1);
 }
 
 TEST(Gateway, ChannelsOverChannels) {

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/sys.h"
+#include "base/utf8.h"
 
 namespace brood::master {
 
@@ -76,7 +77,7 @@ void Master::log(int level, const std::string& logger, const std::string& text) 
   const std::lock_guard lock(log_mutex_);
   try {
     on_log_(level, logger, text);
-  } catch (const std::exception&) {  // there is nobody else to be told
+  } catch (...) {  // there is nobody else to be told
   }
 }
 
@@ -188,10 +189,28 @@ void Master::call_back(const ChannelPtr& channel) {
   engine_->delivered(*channel);
 }
 
-void Master::callback_failed(const ChannelPtr& channel, const std::string& text) {
+// It is called no more.
+void Master::callback_failed(const ChannelPtr& channel, const std::string& what) {
+  Utf8Stream utf8;
+  const std::string text = utf8.next(what) + utf8.flush();
   log(kError, "", "a callback of a channel has thrown: " + text);
   engine_->close(*channel,
                  encode(Dict{{"type", "CallbackError"}, {"text", text}, {"traceback", text}}));
+  take_sink(channel);
+  Payload item;
+  bool ended = false;
+  while (engine_->take_due(*channel, item, ended)) {
+  }
+}
+
+Master::Redirected Master::take_sink(const ChannelPtr& channel) {
+  Redirected taken;
+  const std::lock_guard lock(mutex_);
+  if (const auto found = sinks_.find(channel.get()); found != sinks_.end()) {
+    taken = std::move(found->second);
+    sinks_.erase(found);
+  }
+  return taken;
 }
 
 void Master::deliver(const ChannelPtr& channel, const Sink& sink) {
@@ -205,14 +224,8 @@ void Master::deliver(const ChannelPtr& channel, const Sink& sink) {
     if (stopped_) return;
   }
   if (!ended) return;
-  Redirected last;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = sinks_.find(channel.get());
-    if (found == sinks_.end()) return;  // END, and then CLOSE
-    last = std::move(found->second);
-    sinks_.erase(found);
-  }
+  const Redirected last = take_sink(channel);
+  if (last.sink == nullptr) return;  // END, and then CLOSE
   const std::unique_ptr<GatewayError> error = why_ended(*channel);
   if (last.sink->on_end) last.sink->on_end(error.get());
 }

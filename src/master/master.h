@@ -64,11 +64,16 @@ class Master : public std::enable_shared_from_this<Master> {
 
  private:
   explicit Master(GatewayOptions::OnLog on_log) : on_log_(std::move(on_log)) {}
+  struct Redirected {
+    gateway::ChannelPtr channel;
+    std::shared_ptr<Sink> sink;
+  };
   void serve(gateway::Queue queue);
   void answer(gateway::Arrival& request);
   void call_back(const gateway::ChannelPtr& channel);
-  void callback_failed(const gateway::ChannelPtr& channel, const std::string& text);
+  void callback_failed(const gateway::ChannelPtr& channel, const std::string& what);
   void deliver(const gateway::ChannelPtr& channel, const Sink& sink);
+  Redirected take_sink(const gateway::ChannelPtr& channel);
   std::shared_ptr<Sink> sink_of(const gateway::ChannelPtr& channel);
 
   static inline thread_local bool calls_back_ = false;
@@ -81,10 +86,6 @@ class Master : public std::enable_shared_from_this<Master> {
   int serving_ = 0;  // threads of the engine's that are in serve()
   bool stopped_ = false;
   bool gone_ = false;  // the interpreter, and all that it has sent was taken
-  struct Redirected {
-    gateway::ChannelPtr channel;
-    std::shared_ptr<Sink> sink;
-  };
   std::map<const gateway::ChannelState*, Redirected> sinks_;
   std::map<const gateway::ChannelState*, std::weak_ptr<Channel::State>> handles_;
 };
