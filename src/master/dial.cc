@@ -143,6 +143,7 @@ Result<json> log_in(Conversation& talk, const std::string& token) {
 Result<void> wish(Conversation& talk, const Spec& spec) {
   json request{{"request", 1}, {"method", "gateway"}};
   if (!spec.environment.empty()) request["env"] = spec.environment;
+  if (!spec.engine.empty()) request["engine"] = spec.engine;
   if (Result<void> sent = talk.send(FrameType::kRequest, request); !sent) return sent;
   Result<json> answer = talk.receive(FrameType::kAnswer);
   return answer ? Result<void>() : Result<void>(answer.error());

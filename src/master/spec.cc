@@ -9,7 +9,7 @@ namespace {
 
 constexpr char kKeys[] =
     "popen, ssh=HOST, sudo=USER, socket=HOST:PORT, warm, python, ssh_config, token_file, chdir, "
-    "nice, env:NAME, id, dont_write_bytecode";
+    "nice, env:NAME, id, engine, dont_write_bytecode";
 
 template <typename Number>
 bool parse_number(std::string_view text, Number& number) {
@@ -61,6 +61,7 @@ class Parser {
   Result<void> add_value(const std::string& key, const std::string& value) {
     std::string* place = key == "ssh" || key == "sudo" || key == "socket" ? &spec_.target
                          : key == "python"                                ? &spec_.python
+                         : key == "engine"                                ? &spec_.engine
                          : key == "ssh_config"                            ? &spec_.ssh_config
                          : key == "token_file"                            ? &spec_.token_file
                          : key == "chdir"                                 ? &spec_.chdir

@@ -18,7 +18,7 @@ struct Spec {
   std::string target;       // host, user, HOST:PORT
   bool warm = false;        // kWarm, or kSocket of a server that has warm environments
   std::string environment;  // which; empty: the default
-  std::string python, ssh_config, token_file, chdir, id;
+  std::string python, engine, ssh_config, token_file, chdir, id;
   std::optional<int> nice;
   std::vector<std::pair<std::string, std::string>> env;
 

@@ -27,6 +27,7 @@ TEST(GatewaySpec, HasATransportAndItsKeys) {
   EXPECT_EQ(parse_spec("popen//warm")->transport, Transport::kWarm);
   EXPECT_EQ(parse_spec("socket=:80//token_file=t")->where(), "socket=:80");
   EXPECT_EQ(parse_spec("sudo=you//id=x")->id, "x");
+  EXPECT_EQ(parse_spec("warm//engine=python")->engine, "python");
 }
 
 TEST(GatewaySpec, TellsWhatIsWrong) {

@@ -126,7 +126,7 @@ Result<void> start_warm(Started& started, const Spec& spec) {
     words = words + std::vector<std::string>{"--env", spec.environment};
   if (!spec.python.empty())
     words = words + std::vector<std::string>{"--python", split_words(spec.python).front()};
-  words = words + std::vector<std::string>{"-c", kBoot, brood->core, "", ""};
+  words = words + std::vector<std::string>{"-c", kBoot, brood->core, "", spec.engine};
   return start_program(started, std::move(words), true);
 }
 

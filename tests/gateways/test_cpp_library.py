@@ -105,7 +105,7 @@ def test_over_a_socket_without_token(fileserver, files):
 def test_over_a_server_of_warm_interpreters(fileserver, files, serve):
     address = f"socket={address_of(serve())}"
     read(fileserver, address, files)
-    read(fileserver, f"{address}//warm=light", files)
+    read(fileserver, f"{address}//warm=light//engine=python", files)
     assert "the server refused: there is no environment none" in failure(fileserver, f"{address}//warm=none")
 
 
