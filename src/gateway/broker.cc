@@ -105,7 +105,8 @@ Wait Engine::sleep(Lock& lock, Waiter& waiter, const void* what, Link* wanted, b
 }
 
 bool Engine::lead(Link& link) {
-  if (link.dead || link.reading == Link::Reading::kLeader || link.broker_reads) return false;
+  if (link.dead || link.held || link.reading == Link::Reading::kLeader || link.broker_reads)
+    return false;
   const bool registered = link.reading == Link::Reading::kBroker;
   link.reading = Link::Reading::kLeader;
   ++link.led;
@@ -133,12 +134,49 @@ void Engine::read_link(Lock& lock, Link& link, const LinkReader::Allocate& alloc
   if (filled == LinkReader::Fill::kFailed) return fail(link, std::strerror(error));
   InFrame frame;
   LinkReader::Step step = LinkReader::Step::kPartial;
+  full_ = nullptr;
   while (!link.dead && (step = link.reader.next(frame)) == LinkReader::Step::kFrame) {
     stats_.bytes_in += kPreamble + frame.body.size();
     route(link, std::move(frame));
   }
   if (!link.dead && step == LinkReader::Step::kMalformed)
     fail(link, "what came is no frame: " + link.reader.error());
+  if (full_ != nullptr && !link.dead && !full_->dead) hold(link, *full_);
+}
+
+// What a neighbour sends to others, or what it has us answer, fills no memory. The parent is always
+// read: its orders must come through, and so a circle of such waits cannot close.
+void Engine::hold(Link& source, Link& full) {
+  if (source.held || (!ancestors_.empty() && source.peer == ancestors_.front())) return;
+  source.held = true;
+  full.holds.push_back(source.peer);
+  update_events(source);
+}
+
+void Engine::let_go(Link& full) {
+  for (const uint32_t peer : std::exchange(full.holds, {})) {
+    const auto found = links_.find(peer);
+    if (found == links_.end()) continue;
+    Link& link = *found->second;
+    link.held = false;
+    update_events(link);
+    for (Waiter* waiter : waiters_)
+      if (waiter->wanted == &link) waiter->wake();
+  }
+  wake(&full.holds);
+}
+
+Wait Engine::wait_for_room(Lock& lock, const ChannelState& channel, int64_t deadline) {
+  Link* hop = next_hop(channel.peer);
+  if (hop == nullptr || hop->writer.bytes() <= kMostUnwritten) return Wait::kDone;
+  if (deadline == 0) return Wait::kTimeout;
+  ++waiting_for_room_;
+  const Wait waited = wait(lock, &hop->holds, channel.peer, deadline, [&] {
+    const Link* now = next_hop(channel.peer);
+    return now == nullptr || now->writer.bytes() <= kMostUnwritten || channel.closed;
+  });
+  --waiting_for_room_;
+  return waited;
 }
 
 // --- writing -------------------------------------------------------------------------------------
@@ -173,6 +211,8 @@ void Engine::flush(Lock& lock, Link& link) {
   link.writing = false;
   link.last_write = monotonic_ns();
   if (link.dead) return;
+  if ((waiting_for_room_ > 0 || !link.holds.empty()) && link.writer.bytes() <= kMostUnwritten)
+    let_go(link);
   if (wrote == LinkWriter::Wrote::kFailed) return fail(link, std::strerror(error));
   if (wrote == LinkWriter::Wrote::kSome) {
     link.wants_write = true;
@@ -196,7 +236,7 @@ void Engine::flush_all(Lock& lock) {
 // What epoll watches of a link: its reading side if that is the broker's, its writing side if the
 // kernel takes no more.
 void Engine::update_events(Link& link) {
-  const bool reads = link.reading == Link::Reading::kBroker && !link.dead;
+  const bool reads = link.reading == Link::Reading::kBroker && !link.dead && !link.held;
   const bool writes = link.wants_write && !link.dead;
   const auto set = [&](int fd, uint32_t events) {
     epoll_event event{.events = events, .data = {.u64 = reinterpret_cast<uint64_t>(&link)}};
@@ -227,6 +267,7 @@ void Engine::end_link(Link& link, const std::string& text) {
   if (link.dead) return;
   link.dead = true;
   update_events(link);
+  let_go(link);
   if (link.is_socket) shutdown(link.out(), SHUT_RDWR);
   const auto found = links_.find(link.peer);
   dead_links_.push_back(std::move(found->second));
@@ -289,7 +330,7 @@ void Engine::handle_event(Lock& lock, uint64_t tag, uint32_t events) {
     update_events(link);
     flush(lock, link);
   }
-  if (!link.dead && link.reading == Link::Reading::kBroker &&
+  if (!link.dead && link.reading == Link::Reading::kBroker && !link.held &&
       (events & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
     link.broker_reads = true;
     read_link(lock, link, {});

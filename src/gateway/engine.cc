@@ -161,14 +161,19 @@ Wait Engine::request(uint32_t peer, FrameType type, std::string_view body, Chann
 void Engine::post(uint32_t peer, FrameType type, std::string_view body) {
   Lock lock(mutex_);
   if (peer == context_ && type == FrameType::kLog)
-    return push(Queue::kService, {type, peer, nullptr, Payload(body)}), void(++waiting_logs_);
+    return admit_log(body.size(), peer)
+               ? push(Queue::kService, {type, peer, nullptr, Payload(body)})
+               : void();
   Link* hop = next_hop(peer);
   constexpr size_t kCongested = 4 << 20;
   if (hop == nullptr) return;
   if (type == FrameType::kLog && hop->writer.bytes() > kCongested) {
     ++stats_.lost_logs;
+    ++untold_sent_;
     return;
   }
+  if (type == FrameType::kLog && untold_sent_ > 0)
+    append(*hop, type, {peer, context_, 0}, lost_record(untold_sent_));
   append(*hop, type, {peer, context_, 0}, body);
   pushed(lock, *hop);
 }
@@ -183,6 +188,8 @@ Wait Engine::send(ChannelState& channel, std::string_view prefix, const Payload&
     });
     if (waited != Wait::kDone) return waited;
   }
+  if (const Wait waited = wait_for_room(lock, channel, deadline); waited != Wait::kDone)
+    return waited;
   if (channel.closed || channel.ended_here || stopping_) return Wait::kEnded;
   Link* hop = next_hop(channel.peer);
   if (hop == nullptr) return Wait::kEnded;
@@ -279,6 +286,10 @@ void Engine::set_callback(ChannelState& channel) {
 
 void Engine::release(ChannelState& channel) {
   Lock lock(mutex_);
+  if (channel.error && !channel.has_callback && !stopping_)
+    push(Queue::kCallbacks,
+         {FrameType::kClose, channel.peer, nullptr, Payload(std::move(*channel.error))});
+  channel.error.reset();
   if (channel.closed) return;
   if (!channel.used) {
     channels_.erase(key(channel.peer, channel.number));
@@ -406,7 +417,10 @@ Wait Engine::next(Queue queue, Arrival& request, int64_t deadline, bool leads) {
   --stats_.queued;
   ++inbox.taken;
   provide_thread(queue);  // for those behind it
-  if (request.type == FrameType::kLog) --waiting_logs_;
+  if (request.type == FrameType::kLog) {
+    --waiting_logs_;
+    waiting_log_bytes_ -= request.body.size();
+  }
   if (request.type == FrameType::kModule) --modules_[request.peer];
   return Wait::kDone;
 }

@@ -39,6 +39,7 @@
 namespace brood::gateway {
 
 inline constexpr size_t kFlushBytes = 32 << 10;
+inline constexpr size_t kMostUnwritten = 32 << 20;  // bytes that wait for a link
 inline constexpr int64_t kQuiet = 30'000;        // ns without a write after which one goes at once
 inline constexpr int64_t kFlushDelay = 100'000;  // ns
 inline constexpr int64_t kLinger = 1'000'000;    // ns
@@ -54,7 +55,8 @@ struct Arrival {
   FrameType type = FrameType::kPing;
   uint32_t peer = 0;
   ChannelPtr channel;  // to answer on; for kCallbacks the channel that has something due:
-                       // kItem: take_due(), kEnd: it can be received from, kCredit: sent to
+                       // kItem: take_due(), kEnd: it can be received from, kCredit: sent to;
+                       // null with kClose: `body` is an error that nobody can receive any more
   Payload body;
 };
 
@@ -67,6 +69,7 @@ enum class Wait {
 
 struct EngineStats {
   size_t channels = 0, calls = 0, queued = 0, tasks = 0;
+  size_t unwritten = 0;  // bytes that are not with the kernel yet
   uint64_t dropped = 0, lost_logs = 0, bytes_in = 0, bytes_out = 0;
 };
 
@@ -93,6 +96,8 @@ class Link {
   bool dead = false;
   bool dirty = false;    // in the engine's list
   bool leaving = false;  // BYE came
+  bool held = false;     // not read: what it has sent or asked for fills another link, or its own
+  std::vector<uint32_t> holds;  // neighbours that are held until this one has room
   Spin spin;             // of who leads
   uint64_t led = 0;      // how often somebody led; the broker compares
   uint64_t led_before = 0;
@@ -153,7 +158,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // A frame without a channel, or with the channel's number for OPEN's like. Dropped when nobody is
   // there.
   void post(uint32_t peer, FrameType type, std::string_view body);
-  // Waits while the window is full. kEnded: nothing was sent.
+  // Waits while the window is full, or kMostUnwritten wait for the link. kEnded: nothing was sent.
   // The item is `prefix` and `rest`; a long rest is not copied. `deadline` 0: never waits.
   Wait send(ChannelState& channel, std::string_view prefix, const Payload& rest, int64_t deadline);
   // kEnded: no item is left and none will come; then take_end() says why.
@@ -236,6 +241,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void introduce(ChannelState& channel, Link& hop);
   void end_all(const std::string& why);
   void callback_due(ChannelState& channel);
+  bool admit_log(size_t bytes, uint32_t peer);
   void readable(ChannelState& channel);
   void push(Queue queue, Arrival request);
   uint64_t watch_locked(int64_t ns);
@@ -256,6 +262,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void pushed(Lock& lock, Link& link);
   void flush(Lock& lock, Link& link);
   void flush_all(Lock& lock);
+  Wait wait_for_room(Lock& lock, const ChannelState& channel, int64_t deadline);
+  void hold(Link& source, Link& full);
+  void let_go(Link& full);
   void fail(Link& link, const std::string& why);
   void end_link(Link& link, const std::string& text);
   void update_events(Link& link);
@@ -298,6 +307,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void fault(Link& link, const char* what);
   void gone(const std::vector<uint32_t>& contexts, const std::string& why, const Link* except);
   void neighbour_lost(Link& from, std::string_view body);
+  std::string lost_record(uint64_t& untold) const;
   void parent_lost(const std::string& why);
   void log_line(const std::string& name, std::string_view line);
 
@@ -331,7 +341,10 @@ class Engine : public std::enable_shared_from_this<Engine> {
   uint64_t last_watch_ = 0;
   int watch_writer_ = -1;
   double told_watch_ = 0;
-  size_t waiting_logs_ = 0;
+  size_t waiting_logs_ = 0, waiting_log_bytes_ = 0;
+  uint64_t untold_sent_ = 0, untold_received_ = 0;  // of stats_.lost_logs
+  int waiting_for_room_ = 0;  // threads
+  Link* full_ = nullptr;      // that the frames of a link being read have filled
   int64_t last_heard_ = 0;  // ns; from the parent
   EngineStats stats_;
   std::vector<Link*> dirty_;  // have something to write that nobody writes

@@ -201,6 +201,8 @@ EngineStats Engine::stats() {
   Lock lock(mutex_);
   EngineStats stats = stats_;
   stats.channels = channels_.size();
+  for (const auto& [peer, link] : links_)
+    stats.unwritten += link->writer.bytes();
   stats.tasks = inboxes_[static_cast<int>(Queue::kTasks)].requests.size();
   return stats;
 }

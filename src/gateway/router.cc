@@ -56,6 +56,7 @@ bool Engine::is_descendant(uint32_t context) const {
 void Engine::append(Link& link, FrameType type, const Head& head, std::string_view prefix,
                     Payload rest) {
   link.writer.append(type, head, prefix, std::move(rest));
+  if (link.writer.bytes() > kMostUnwritten) full_ = &link;
   if (!link.dirty && !link.writing) {
     link.dirty = true;
     dirty_.push_back(&link);
@@ -218,6 +219,34 @@ void Engine::deliver_request(InFrame& frame) {
        {frame.type, peer, std::move(channel), std::move(frame.body)});
 }
 
+// What says how many records were lost, a value; that is told then.
+std::string Engine::lost_record(uint64_t& untold) const {
+  constexpr int kWarning = 30;  // of Python's logging
+  const std::string text = std::to_string(std::exchange(untold, 0)) +
+                           " log records were lost, there were too many at once";
+  return dump(List{"brood.gateways", kWarning, text}).bytes;
+}
+
+// Whether one more record may wait for who takes it.
+bool Engine::admit_log(size_t bytes, uint32_t peer) {
+  if (waiting_logs_ >= limits_.logs || waiting_log_bytes_ > limits_.window) {
+    ++stats_.lost_logs;
+    ++untold_received_;
+    return false;
+  }
+  const auto count = [this](size_t size) {
+    ++waiting_logs_;
+    waiting_log_bytes_ += size;
+  };
+  if (untold_received_ > 0) {
+    Payload told(lost_record(untold_received_));
+    count(told.size());
+    push(Queue::kService, {FrameType::kLog, peer, nullptr, std::move(told)});
+  }
+  count(bytes);
+  return true;
+}
+
 void Engine::deliver_notice(Link& from, InFrame& frame) {
   const uint32_t peer = frame.head.from;
   const std::string_view body = frame.body.view();
@@ -225,11 +254,7 @@ void Engine::deliver_notice(Link& from, InFrame& frame) {
   switch (frame.type) {
     case FrameType::kLog:
       if (!is_descendant(peer)) break;
-      if (waiting_logs_ >= limits_.logs) {
-        ++stats_.lost_logs;
-        return;
-      }
-      ++waiting_logs_;
+      if (!admit_log(body.size(), peer)) return;
       return push(Queue::kService, {frame.type, peer, nullptr, std::move(frame.body)});
     case FrameType::kOpen: {
       if (body.size() != 8) break;
