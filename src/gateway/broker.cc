@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -129,7 +131,7 @@ void Engine::read_link(Lock& lock, Link& link, const LinkReader::Allocate& alloc
   const int error = errno;
   lock.lock();
   if (link.dead) return;
-  if (heartbeat_ > 0) last_heard_ = monotonic_ns();
+  if (link.heartbeat > 0) link.last_heard = monotonic_ns();
   if (filled == LinkReader::Fill::kEnd) return fail(link, "its other end has closed");
   if (filled == LinkReader::Fill::kFailed) return fail(link, std::strerror(error));
   InFrame frame;
@@ -147,7 +149,7 @@ void Engine::read_link(Lock& lock, Link& link, const LinkReader::Allocate& alloc
 // What a neighbour sends to others, or what it has us answer, fills no memory. The parent is always
 // read: its orders must come through, and so a circle of such waits cannot close.
 void Engine::hold(Link& source, Link& full) {
-  if (source.held || (!ancestors_.empty() && source.peer == ancestors_.front())) return;
+  if (source.held || is_parent(source)) return;
   source.held = true;
   full.holds.push_back(source.peer);
   update_events(source);
@@ -199,14 +201,14 @@ void Engine::flush(Lock& lock, Link& link) {
   LinkWriter::Wrote wrote = LinkWriter::Wrote::kAll;
   int error = 0;
   while (!link.writer.empty() && wrote == LinkWriter::Wrote::kAll && !link.dead) {
-    const size_t before = link.writer.bytes();
     link.writer.begin();
     lock.unlock();
     wrote = link.writer.write(link.out(), link.is_socket);
     error = errno;
     lock.lock();
-    link.writer.settle();
-    stats_.bytes_out += before - std::min(before, link.writer.bytes());
+    const size_t written = link.writer.settle();
+    feed(link);
+    stats_.bytes_out += written;
   }
   link.writing = false;
   link.last_write = monotonic_ns();
@@ -254,8 +256,7 @@ void Engine::update_events(Link& link) {
 }
 
 void Engine::fail(Link& link, const std::string& why) {
-  const bool is_parent = !ancestors_.empty() && link.peer == ancestors_.front();
-  if (is_parent)
+  if (is_parent(link))
     end_link(link, "the link from " + name_ + " to its parent has ended: " + why);
   else if (link.leaving)
     end_link(link, link.name + " has left");
@@ -275,7 +276,7 @@ void Engine::end_link(Link& link, const std::string& text) {
   for (Waiter* waiter : waiters_)
     if (waiter->wanted == &link) waiter->wake();
   arm(monotonic_ns());  // the broker frees the link
-  if (!ancestors_.empty() && link.peer == ancestors_.front()) return parent_lost(text);
+  if (is_parent(link)) return parent_lost(text);
   std::vector<uint32_t> contexts{link.peer};
   for (const auto& [context, via] : routes_)
     if (via == link.peer) contexts.push_back(context);
@@ -365,6 +366,8 @@ void Engine::handle_due() {
 
 // PING to children on other machines; a parent that is silent is lost.
 void Engine::beat(int64_t now) {
+  constexpr int kTimes = 4;  // heartbeats without one: the link is broken
+  std::vector<Link*> silent;
   for (auto& [peer, link] : links_) {
     if (link->heartbeat == 0) continue;
     if (link->next_ping <= now) {
@@ -372,13 +375,14 @@ void Engine::beat(int64_t now) {
       link->next_ping = now + link->heartbeat;
     }
     arm(link->next_ping);
+    if (link->held) link->last_heard = now;  // what has come is not read
+    if (!is_parent(*link) && !link->pings) continue;
+    const int64_t due = link->last_heard + kTimes * link->heartbeat;
+    due <= now ? silent.push_back(link.get()) : arm(due);
   }
-  if (heartbeat_ == 0 || ancestors_.empty()) return;
-  const auto parent = links_.find(ancestors_.front());
-  if (parent == links_.end()) return;
-  const int64_t due = last_heard_ + 4 * heartbeat_;
-  if (due <= now) return fail(*parent->second, "nothing was heard from there for too long");
-  arm(due);
+  for (Link* link : silent)
+    fail(*link, fmt::format("nothing was heard from there for {:g} seconds",
+                            static_cast<double>(kTimes * link->heartbeat) / kSecond));
 }
 
 void Engine::read_capture(Capture& capture) {

@@ -73,6 +73,22 @@ struct EngineStats {
   uint64_t dropped = 0, lost_logs = 0, bytes_in = 0, bytes_out = 0;
 };
 
+// A value of which some goes whenever the link has room, so that what others send goes in between;
+// and what its channel says behind it.
+struct LongItem {
+  struct Frame {
+    FrameType type;
+    std::string prefix;
+    Payload rest;
+    size_t sent = 0;  // bytes of both
+  };
+  bool is_of(const Head& other) const {
+    return head.channel == other.channel && head.to == other.to;
+  }
+  Head head;
+  std::deque<Frame> frames;
+};
+
 // A link to a neighbour, as the engine keeps it.
 class Link {
  public:
@@ -97,13 +113,16 @@ class Link {
   bool dirty = false;    // in the engine's list
   bool leaving = false;  // BYE came
   bool held = false;     // not read: what it has sent or asked for fills another link, or its own
-  std::vector<uint32_t> holds;  // neighbours that are held until this one has room
-  Spin spin;             // of who leads
-  uint64_t led = 0;      // how often somebody led; the broker compares
+  std::deque<LongItem> long_items;  // one of each channel goes on, in turn
+  std::vector<uint32_t> holds;      // neighbours that are held until this one has room
+  Spin spin;                        // of who leads
+  uint64_t led = 0;                 // how often somebody led; the broker compares
   uint64_t led_before = 0;
   int64_t last_write = 0;  // ns
   int64_t heartbeat = 0;   // ns between PINGs; 0: none
   int64_t next_ping = 0;   // ns
+  int64_t last_heard = 0;  // ns
+  bool pings = false;      // the other side does, too: its silence means something
   int faults = 0;          // frames that no race explains
 
  private:
@@ -118,7 +137,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
     std::vector<uint32_t> ancestors;  // parent first; the root has none
     std::string name = "master";
     Limits limits;
-    int64_t heartbeat = 0;  // ns; nothing heard from the parent for four times that: it is lost
+    int64_t heartbeat = 0;  // ns between PINGs to the parent; nothing heard for four times that:
+                            // it is lost
     // Called in a new thread when something waits in a queue and nobody waits for it.
     std::function<void(Engine&, Queue)> spawn;
     // Called by threads that wait, for an item that is one long bytes.
@@ -136,7 +156,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // --- links and routes ---
   // The mark and GREET were exchanged; `ahead` is what was read beyond. `out` is empty if the
   // stream is one descriptor. Fails if the engine has stopped or has that link.
-  // `heartbeat`, ns: so often a PING goes there; 0: never.
+  // `heartbeat`, ns: so often a PING goes there, and a child that sends PINGs, too, is lost when
+  // nothing was heard from it for four times that; 0: never. That of the parent is the engine's.
   Result<void> add_link(uint32_t peer, std::string name, Fd in, Fd out, std::string_view ahead,
                         int64_t heartbeat = 0);
   // Why there can be no link to that context: it is gone, or linked already; empty: there can be
@@ -265,6 +286,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   Wait wait_for_room(Lock& lock, const ChannelState& channel, int64_t deadline);
   void hold(Link& source, Link& full);
   void let_go(Link& full);
+  void feed(Link& link);
   void fail(Link& link, const std::string& why);
   void end_link(Link& link, const std::string& text);
   void update_events(Link& link);
@@ -288,12 +310,13 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // --- router.cc: whose frame, for whom ---
   Link* next_hop(uint32_t context);
   uint32_t child_before(uint32_t context) const;  // context itself if it is no descendant
+  bool is_parent(const Link& link) const;
   bool is_descendant(uint32_t context) const;
   bool is_ancestor(uint32_t context) const;
   void append(Link& link, FrameType type, const Head& head, std::string_view prefix,
               Payload rest = {});
-  void send_value(const ChannelState& channel, Link& link, FrameType last, std::string_view prefix,
-                  const Payload& rest = {});
+  void append_in_order(Link& link, FrameType type, const Head& head, std::string_view prefix,
+                       const Payload& rest = {});
   void route(Link& from, InFrame frame);
   void deliver(Link& from, InFrame frame);
   void deliver_to_channel(InFrame& frame);
@@ -343,9 +366,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   double told_watch_ = 0;
   size_t waiting_logs_ = 0, waiting_log_bytes_ = 0;
   uint64_t untold_sent_ = 0, untold_received_ = 0;  // of stats_.lost_logs
-  int waiting_for_room_ = 0;  // threads
-  Link* full_ = nullptr;      // that the frames of a link being read have filled
-  int64_t last_heard_ = 0;  // ns; from the parent
+  int waiting_for_room_ = 0;                        // threads
+  Link* full_ = nullptr;  // that the frames of a link being read have filled
   EngineStats stats_;
   std::vector<Link*> dirty_;  // have something to write that nobody writes
   bool queues_over_ = false;  // the parent is lost
