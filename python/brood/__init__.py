@@ -30,7 +30,9 @@ _PLACES = {
     "brood.gateways.executor": ("Executor",),
     "brood.gateways.calls": ("CallFuture",),
     "brood.gateways.targets": ("with_context",),
-    "brood.gateways.core.errors": ("DeadlineExceeded", "DumpError", "GatewayLost", "HostNotFound", "LoadError", "RemoteError"),
+    "brood.gateways.core.errors": (
+        "DeadlineExceeded", "DumpError", "GatewayLost", "HostNotFound", "LoadError", "RemoteError", "TimeoutError",
+    ),
     "brood.errors": (
         "AuthenticationError", "BadRequest", "Busy", "CellError", "ConnectionLost", "EnvironmentUnavailable", "Error", "Forbidden",
         "LimitExceeded", "NotFound", "ProtocolError", "SessionEnded", "SessionNotFound", "Timeout",
@@ -38,7 +40,7 @@ _PLACES = {
 }
 _LAZY = {name: place for place, names in _PLACES.items() for name in names}
 
-__all__ = ["BroodError", "paths", "status", *_LAZY]
+__all__ = ["BroodError", "paths", "status", *sorted(_LAZY.keys() - {"TimeoutError"})]  # `import *` leaves the builtin alone
 
 
 class BroodError(RuntimeError):

@@ -139,6 +139,13 @@ std::optional<Identity> FileAuthenticator::identity_of(std::string_view user) co
   return Identity{found->first, found->second.admin, kByPassword};
 }
 
+bool FileAuthenticator::has_tokens() {
+  refresh();
+  if (!options_.serving_token.empty() && !options_.token_is_made) return true;
+  return std::any_of(tokens_.tokens.begin(), tokens_.tokens.end(),
+                     [this](const TokenRecord& token) { return identity_of(token).has_value(); });
+}
+
 std::optional<Identity> FileAuthenticator::check_token(std::string_view token) {
   refresh();
   if (token.size() > kMaxScramText) return std::nullopt;

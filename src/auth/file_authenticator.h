@@ -22,9 +22,10 @@
 namespace brood {
 
 struct DoorOptions {
-  std::string folder;         // need not exist: then there are no users
-  std::string serving_token;  // stands for an admin of the owner's name; empty: there is none
-  std::string owner;          // the name of whoever runs the server
+  std::string folder;          // need not exist: then there are no users
+  std::string serving_token;   // stands for an admin of the owner's name; empty: there is none
+  std::string owner;           // the name of whoever runs the server
+  bool token_is_made = false;  // nobody has asked for the serving token
   // Tests have their own.
   std::function<int64_t()> monotonic = monotonic_ns;
   std::function<int64_t()> seconds = [] { return static_cast<int64_t>(time(nullptr)); };
@@ -49,6 +50,10 @@ class FileAuthenticator final : public Authenticator {
   Throttle failed(const std::string& address) override;
   void succeeded(const std::string& address) override;
   Result<void> reload() override;
+
+  // Whether somebody was given a token: the serving one, if it was not made up, or one of `brood
+  // token` that is good.
+  bool has_tokens();
 
   // For an exchange: the salt and the rounds that `user` is asked to use, whether there is such a
   // user or not.

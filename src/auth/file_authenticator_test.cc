@@ -132,6 +132,18 @@ TEST_F(Door, WithoutAServingTokenNobodyHasIt) {
   EXPECT_FALSE(door_->prove("token", "message", proof));
 }
 
+TEST_F(Door, WhetherThereAreTokens) {
+  EXPECT_TRUE(door_->has_tokens());  // the serving one was chosen
+  Result<std::unique_ptr<FileAuthenticator>> made =
+      FileAuthenticator::open({folder_.path(), kServing, "me", true});
+  ASSERT_TRUE(made);
+  EXPECT_FALSE((*made)->has_tokens());
+  new_token("ann", kNow + 60);  // long ago, by the real clock
+  EXPECT_FALSE((*made)->has_tokens());
+  new_token("ann");
+  EXPECT_TRUE((*made)->has_tokens());
+}
+
 TEST_F(Door, TokensExpireAreRevokedAndGoWithTheirUser) {
   const std::string token = new_token("ann", kNow + 60);
   now_ = kNow + 59;

@@ -44,6 +44,7 @@ struct EnvironmentConfig {
 // [daemon], in the user's file only
 struct DaemonConfig {
   bool for_sessions = false;  // not in a file: this is `brood serve`
+  bool for_gateways = true;   // the same: gateways may be forked from its environments
   int64_t idle_exit_ns = 60 * kMinuteNs;
   uint32_t max_environments = 16;
   std::string log_level = "info";
@@ -59,7 +60,7 @@ struct ServeConfig {
   std::string certificate, key;     // absolute; PEM
   uint32_t max_sessions = 1000;
   uint32_t max_sessions_per_user = 100;
-  uint32_t max_gateways = 100;  // of each execnet: address
+  uint32_t max_gateways = 100;  // of each execnet: and gateway: address
   uint32_t sessions_ahead = 1;
   uint32_t checkpoints = 8;  // kept for each session
   int64_t idle_timeout_ns = 24 * 60 * kMinuteNs;

@@ -156,6 +156,7 @@ void Environments::start(const std::string& key, Environment& env) {
   env.init_file = plan->spec.init_file;
   env.init_identity = identify(env.init_file.c_str());
   plan->spec.for_sessions = config_.for_sessions;
+  plan->spec.for_gateways = config_.for_gateways;
   Result<std::unique_ptr<ZygoteHost>> zygote =
       ZygoteHost::start(io_, interpreter, plan->spec, *this);
   if (!zygote) return fail(key, env, zygote.error().message);

@@ -27,9 +27,10 @@ void ExecnetServer::admit(Fd socket) {
   if (*user != geteuid())
     return spdlog::warn("a client of execnet is sent away: it is user {}", *user);
   tune_tcp(socket.get());
-  SocketProgram program{kExecnetProgram, folder_.get(), STDERR_FILENO};
+  SocketProgram program{kExecnetProgram, {}, folder_.get(), STDERR_FILENO, STDERR_FILENO};
   const auto place = workers_.emplace(workers_.end(), io_, std::move(socket), std::move(program),
                                       prepare_, SocketWorker::Patience{});
+  started_++;
   place->start([this, place](const std::string& why) {
     if (!why.empty()) spdlog::error("no gateway of execnet: {}", why);
     workers_.erase(place);

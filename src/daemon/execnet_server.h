@@ -4,6 +4,7 @@
 // Server process, its one thread. Destroying it ends all workers.
 #pragma once
 
+#include <cstdint>
 #include <list>
 #include <memory>
 
@@ -22,6 +23,9 @@ class ExecnetServer {
   ~ExecnetServer();
   ExecnetServer(const ExecnetServer&) = delete;
 
+  size_t gateways() const { return workers_.size(); }
+  uint64_t started() const { return started_; }  // since it was made
+
  private:
   void admit(Fd socket);
 
@@ -29,6 +33,7 @@ class ExecnetServer {
   const Prepare prepare_;
   const Fd folder_;  // the server's working directory
   std::list<SocketWorker> workers_;
+  uint64_t started_ = 0;
   Acceptor acceptor_;
 };
 

@@ -74,11 +74,15 @@ Result<void> SocketWorker::run_in(const Preparation& preparation) {
   RunRequest request = preparation.request;
   request.kind = ProgramKind::kCommand;
   request.program = program_.text;
+  request.arguments = program_.arguments;
   request.orig_argv = {preparation.request.orig_argv.front(), "-u", "-c", program_.text};
+  request.orig_argv.insert(request.orig_argv.end(), program_.arguments.begin(),
+                           program_.arguments.end());
   request.unbuffered = true;
   request.descriptor_numbers = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO};
-  const std::array<int, 5> descriptors = {program_.folder, theirs.get(), socket_.get(),
-                                          program_.output, program_.output};
+  const int output = program_.output < 0 ? socket_.get() : program_.output;
+  const std::array<int, 5> descriptors = {program_.folder, theirs.get(), socket_.get(), output,
+                                          program_.errors};
   if (Result<void> sent =
           send_all(spare->get(), encode_frame(FrameType::kRun, encode(request)), descriptors);
       !sent)

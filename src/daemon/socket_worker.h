@@ -1,8 +1,8 @@
 // SocketWorker: a client's socket, and a worker of a warm environment that runs a program with that
-// socket as its standard input. Once the program runs, the server has no part in what they say:
-// each sees the other leave. When the client has left, the program has some time to end; then it is
-// interrupted, then killed with its process group. Server process, its one thread. Destroying it
-// kills the worker at once.
+// socket as its standard input, and maybe output. Once the program runs, the server has no part in
+// what they say: each sees the other leave. When the client has left, the program has some time to
+// end; then it is interrupted, then killed with its process group. Server process, its one thread.
+// Destroying it kills the worker at once.
 #pragma once
 
 #include <sys/types.h>
@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
@@ -24,8 +25,10 @@ namespace brood {
 
 struct SocketProgram {
   std::string text;  // run as with `python3 -u -c`
-  int folder = -1;   // its working directory; stays open
-  int output = -1;   // its standard output and error; stays open
+  std::vector<std::string> arguments;
+  int folder = -1;  // its working directory; stays open
+  int output = -1;  // its standard output; stays open; -1: the socket
+  int errors = -1;  // its standard error; stays open
 };
 
 class SocketWorker final : private FrameStream::Handler {
@@ -46,6 +49,8 @@ class SocketWorker final : private FrameStream::Handler {
   // Once. `ended` is called once, from the event loop, and may destroy the worker.
   void start(Ended ended);
   pid_t pid() const { return pid_; }  // 0: not yet
+  // For who is told that nothing ran: what to say why on.
+  Fd take_socket() { return std::move(socket_); }
 
  private:
   // FrameStream::Handler, of connection_

@@ -39,7 +39,8 @@ class SocketWorkerTest : public testing::Test {
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     client_ = Fd(pair[0]);
     worker_.emplace(
-        io_, Fd(pair[1]), SocketProgram{"print(1)", folder_.get(), null_.get()},
+        io_, Fd(pair[1]),
+        SocketProgram{"print(1)", {"an argument"}, folder_.get(), null_.get(), null_.get()},
         [this](const Prepared& prepared) { prepare(prepared); },
         SocketWorker::Patience{50ms, 150ms});
   }
@@ -162,7 +163,8 @@ TEST_F(SocketWorkerTest, TheProgramHasTheSocketAsItsInput) {
   EXPECT_EQ(taken.request.kind, ProgramKind::kCommand);
   EXPECT_EQ(taken.request.program, "print(1)");
   EXPECT_EQ(taken.request.orig_argv,
-            (std::vector<std::string>{"/usr/bin/python3", "-u", "-c", "print(1)"}));
+            (std::vector<std::string>{"/usr/bin/python3", "-u", "-c", "print(1)", "an argument"}));
+  EXPECT_EQ(taken.request.arguments, std::vector<std::string>{"an argument"});
   EXPECT_EQ(taken.request.descriptor_numbers, (std::vector<uint32_t>{0, 1, 2}));
   ASSERT_TRUE(write_all(taken.streams[0].get(), "hello"));
   char text[5];
@@ -219,6 +221,9 @@ TEST_F(SocketWorkerTest, AnEnvironmentThatCannotBeHad) {
   EXPECT_FALSE(ended_);  // never from within start()
   ASSERT_TRUE(until([this] { return ended_.has_value(); }));
   EXPECT_EQ(*ended_, "the environment cannot be had: no such module");
+  ASSERT_TRUE(write_all(worker_->take_socket().get(), "why"));
+  char text[3];
+  EXPECT_EQ(read(client_.get(), text, sizeof text), 3);
 }
 
 TEST_F(SocketWorkerTest, AProgramWhoseClientHasLeftIsInterruptedThenKilled) {

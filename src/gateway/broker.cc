@@ -50,18 +50,50 @@ void Engine::wake(const void* what) {
     if (waiter->what == what) waiter->wake();
 }
 
+namespace {
+
+// ppoll(), but it asks for a while before it sleeps. A signal that comes meanwhile waits until it
+// can interrupt the sleep.
+int spin_and_poll(pollfd (&polled)[2], const timespec* timeout, bool& slept) {
+  static constexpr timespec kNow{};
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const int64_t end = monotonic_ns() + Spin::kLongest;
+  int ready = 0;
+  do {
+    ready = ppoll(polled, 2, &kNow, nullptr);
+  } while (ready == 0 && monotonic_ns() < end);
+  slept = ready == 0;
+  if (slept) ready = ppoll(polled, 2, timeout, &before);
+  const int error = errno;
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = error;
+  return ready;
+}
+
+}  // namespace
+
 Wait Engine::sleep(Lock& lock, Waiter& waiter, const void* what, Link* wanted, bool leads,
                    int64_t deadline) {
   pollfd polled[2] = {{waiter.event.get(), POLLIN, 0}, {leads ? wanted->in() : -1, POLLIN, 0}};
-  timespec timeout{};
-  if (deadline != INT64_MAX) timeout = to_timespec(std::max<int64_t>(deadline - monotonic_ns(), 0));
+  const int64_t begin = monotonic_ns();
+  timespec time{};
+  const timespec* timeout = deadline == INT64_MAX ? nullptr : &time;
+  if (timeout) time = to_timespec(std::max<int64_t>(deadline - begin, 0));
   waiter.sleeping = true;
   waiter.what = what;
   waiter.wanted = wanted;
   waiters_.push_back(&waiter);
+  const bool spins = leads && has_processors_ && wanted->spin.wanted();
   lock.unlock();
-  const int ready = ppoll(polled, 2, deadline == INT64_MAX ? nullptr : &timeout, nullptr);
+  bool slept = true;
+  const int ready =
+      spins ? spin_and_poll(polled, timeout, slept) : ppoll(polled, 2, timeout, nullptr);
+  const int64_t end = leads ? monotonic_ns() : begin;
   lock.lock();
+  if (leads) wanted->spin.waited(end - begin);
+  if (spins) slept ? wanted->spin.failed() : wanted->spin.succeeded();
   waiters_.erase(std::find(waiters_.begin(), waiters_.end(), &waiter));
   if (!waiter.sleeping) waiter.drain();
   waiter.sleeping = false;
@@ -346,11 +378,13 @@ bool Engine::wants_thread(Queue queue) const {
 }
 
 // Calls are short: the thread that is busy takes the next one soon. If it does not, another thread
-// does. What EXEC brings is long: it has a thread at once.
+// does. What EXEC brings is long: it has a thread at once, but for the first one, which may have
+// come before the program's first thread was ready to take it.
 void Engine::provide_thread(Queue queue) {
   if (!wants_thread(queue)) return;
   Inbox& inbox = inboxes_[static_cast<int>(queue)];
-  if (inbox.requests.back().type != FrameType::kCall) return spawn(queue);
+  if (inbox.requests.back().type != FrameType::kCall && (queue != Queue::kTasks || inbox.taken > 0))
+    return spawn(queue);
   if (inbox.check_due == INT64_MAX) {
     inbox.check_due = monotonic_ns() + kStalled;
     inbox.taken_before = inbox.taken;

@@ -2,14 +2,44 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "gateway/message.h"
 
 namespace brood::gateway {
+
+// First in, first out. Most channels are calls, with one item: std::deque would take 640 bytes
+// before there is any.
+class ItemQueue {
+ public:
+  bool empty() const { return first_ == items_.size(); }
+  void push_back(Payload item) { items_.push_back(std::move(item)); }
+  Payload pop_front() {
+    Payload item = std::move(items_[first_++]);
+    if (first_ == items_.size())
+      clear();
+    else if (first_ >= kMostGone && 2 * first_ >= items_.size())
+      drop_gone();
+    return item;
+  }
+  void clear() {
+    items_.clear();
+    first_ = 0;
+  }
+
+ private:
+  static constexpr size_t kMostGone = 64;  // items taken whose places are kept
+  void drop_gone() {
+    items_.erase(items_.begin(), items_.begin() + static_cast<ptrdiff_t>(first_));
+    first_ = 0;
+  }
+
+  std::vector<Payload> items_;
+  size_t first_ = 0;  // of those that were not taken
+};
 
 struct ChannelState : std::enable_shared_from_this<ChannelState> {
   ChannelState(uint32_t the_peer, uint32_t the_number) : peer(the_peer), number(the_number) {}
@@ -17,11 +47,11 @@ struct ChannelState : std::enable_shared_from_this<ChannelState> {
   const uint32_t peer;
   const uint32_t number;
 
-  std::deque<Payload> items;  // received, not taken
-  std::string parts;          // of the next item
-  size_t taken = 0;           // bytes taken since the last CREDIT
-  size_t uncredited = 0;      // bytes received that no CREDIT was given for
-  size_t outstanding = 0;     // bytes sent that no CREDIT came for
+  ItemQueue items;         // received, not taken
+  std::string parts;       // of the next item
+  size_t taken = 0;        // bytes taken since the last CREDIT
+  size_t uncredited = 0;   // bytes received that no CREDIT was given for
+  size_t outstanding = 0;  // bytes sent that no CREDIT came for
 
   bool used = false;          // the peer knows of it: a frame went there, or came
   bool is_call = false;       // counts as unanswered until it ends

@@ -1,5 +1,6 @@
 #include "gateway/engine.h"
 
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
@@ -16,6 +17,11 @@ uint64_t key(uint32_t peer, uint32_t number) { return uint64_t{peer} << 32 | num
 bool socket_descriptor(int fd) {
   struct stat status;
   return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
+}
+
+bool may_use_several_processors() {
+  cpu_set_t mask;
+  return sched_getaffinity(0, sizeof mask, &mask) != 0 || CPU_COUNT(&mask) > 1;
 }
 
 }  // namespace
@@ -36,6 +42,7 @@ Engine::Engine(Options options)
       heartbeat_(options.heartbeat),
       spawn_(std::move(options.spawn)),
       allocate_(std::move(options.allocate)),
+      has_processors_(may_use_several_processors()),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
       timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)) {
   require(epoll_ && timer_, "there are descriptors for an engine");
@@ -188,8 +195,7 @@ Wait Engine::send(ChannelState& channel, std::string_view prefix, const Payload&
 
 bool Engine::pop(Lock& lock, ChannelState& channel, Payload& item) {
   if (channel.items.empty()) return false;
-  item = std::move(channel.items.front());
-  channel.items.pop_front();
+  item = channel.items.pop_front();
   --stats_.queued;
   channel.taken += item.size() + kItemCost;
   if (channel.taken >= limits_.window / 4 && !channel.no_more_items()) {

@@ -33,6 +33,7 @@
 #include "gateway/capture.h"
 #include "gateway/channel_state.h"
 #include "gateway/link.h"
+#include "gateway/spin.h"
 #include "gateway/waiting.h"
 
 namespace brood::gateway {
@@ -92,6 +93,7 @@ class Link {
   bool dead = false;
   bool dirty = false;    // in the engine's list
   bool leaving = false;  // BYE came
+  Spin spin;             // of who leads
   uint64_t led = 0;      // how often somebody led; the broker compares
   uint64_t led_before = 0;
   int64_t last_write = 0;  // ns
@@ -306,6 +308,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   const int64_t heartbeat_;
   const std::function<void(Engine&, Queue)> spawn_;
   const LinkReader::Allocate allocate_;
+  const bool has_processors_;  // more than one
 
   std::mutex mutex_;
   std::unordered_map<uint32_t, std::unique_ptr<Link>> links_;  // by neighbour

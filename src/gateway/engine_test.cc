@@ -149,16 +149,16 @@ TEST(Engine, CallsAreBoundedAndAnswered) {
 
 TEST(Engine, SeveralThreadsWaitOnOneLink) {
   Pair pair;
-  constexpr int kThreads = 8;
+  constexpr size_t kThreads = 8;
   std::vector<ChannelPtr> here(kThreads), there(kThreads);
-  for (int i = 0; i < kThreads; ++i) {
+  for (size_t i = 0; i < kThreads; ++i) {
     pair.master->request(1, FrameType::kExec, "y", here[i], soon());
     Arrival arrival;
     ASSERT_EQ(pair.child->next(Queue::kTasks, arrival, soon(), false), Wait::kDone);
     there[i] = arrival.channel;
   }
   std::vector<std::thread> threads;
-  for (int i = 0; i < kThreads; ++i) {
+  for (size_t i = 0; i < kThreads; ++i) {
     threads.emplace_back([&, i] {
       for (int n = 0; n < 2000; ++n) {
         send(*pair.master, *here[i], std::to_string(n));

@@ -156,6 +156,7 @@ class Front final : public Responder {
     Response out;
     out.type = "text/plain; version=0.0.4; charset=utf-8";
     out.body = services_.api.metrics() + prometheus(services_.counters);
+    if (services_.options.more_metrics) out.body += services_.options.more_metrics();
     exchange_.answer(std::move(out));
   }
 

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,10 +16,11 @@ namespace brood {
 struct HttpOptions {
   using Time = std::chrono::milliseconds;
 
-  std::vector<std::string> host_names{};  // besides localhost and the server's own addresses
-  bool secure = false;                    // the cookie is for TLS only; set by main for https
-  std::string version{};                  // "0.1.0"
-  std::span<const PageFile> page{};       // must outlive the server
+  std::vector<std::string> host_names{};        // besides localhost and the server's own addresses
+  bool secure = false;                          // the cookie is for TLS only; set by main for https
+  std::string version{};                        // "0.1.0"
+  std::span<const PageFile> page{};             // must outlive the server
+  std::function<std::string()> more_metrics{};  // for the end of /metrics; none: nothing
 
   size_t max_connections = 1024;
   size_t max_body = 8u << 20;        // bytes of a JSON body and of a WebSocket message

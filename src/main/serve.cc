@@ -1,13 +1,16 @@
 #include "main/serve.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <vector>
 
@@ -28,6 +31,7 @@
 #include "main/serve_environments.h"
 #include "main/serve_options.h"
 #include "main/serve_process.h"
+#include "native/gateway_server.h"
 #include "native/native_server.h"
 #include "session/sessions.h"
 
@@ -69,6 +73,30 @@ ServeSettings settings_of(const ServeConfig& config, const std::string& work) {
   return settings;
 }
 
+// Beside the extension module: PREFIX/lib/brood/python/brood/gateways/core.
+std::string gateway_core() {
+  const std::string module = module_path();
+  const std::filesystem::path core =
+      module.substr(0, module.rfind('/')) + "/python/brood/gateways/core";
+  std::error_code ignored;
+  return std::filesystem::weakly_canonical(core, ignored).string();
+}
+
+// Who can reach a gateway can run code: from elsewhere only with a token, which somebody must have.
+Result<void> check_gateways(const ServePlan& plan, FileAuthenticator& door) {
+  for (const Address& address : plan.addresses) {
+    if (address.kind != Address::Kind::kGateway) continue;
+    Result<bool> own = is_loopback(address);
+    if (!own) return own.error();
+    if (*own || door.has_tokens()) continue;
+    return Error{address.text() +
+                 " can be reached from other machines, and nobody has a token to show there: make "
+                 "one (brood token new), or choose it (BROOD_TOKEN), or use gateway:127.0.0.1:" +
+                 address.port};
+  }
+  return {};
+}
+
 // The first label of the host's name, in session ids: so that a router in front of several servers
 // knows whose a session is.
 std::string node_name() {
@@ -103,10 +131,11 @@ class Serve {
         signals_(io_, SIGTERM, SIGINT, SIGHUP),
         goodbye_(io_),
         groups_(place ? std::make_unique<Cgroups>(io_, std::move(*place)) : nullptr),
-        zygotes_(io_, folder_.dir, daemon_config(), module_path()) {}
+        zygotes_(io_, folder_.dir, daemon_config(plan_), module_path()) {}
 
   ~Serve() {
     execnet_.clear();
+    gateways_.clear();
     native_.clear();
     http_.clear();
     sessions_.reset();
@@ -141,8 +170,11 @@ class Serve {
   void run() { io_.run(); }
 
  private:
-  static DaemonConfig daemon_config() {
+  static DaemonConfig daemon_config(const ServePlan& plan) {
     DaemonConfig config;
+    config.for_gateways =
+        std::any_of(plan.addresses.begin(), plan.addresses.end(),
+                    [](const Address& address) { return address.kind == Address::Kind::kGateway; });
     config.idle_exit_ns = 0;
     config.for_sessions = true;
     return config;
@@ -159,17 +191,30 @@ class Serve {
         std::move(options)));
   }
 
-  void add_execnet(Fd listener) {
-    execnet_.push_back(std::make_unique<ExecnetServer>(
-        io_, std::move(listener),
-        [this](Prepared prepared) {
-          offers_->prepare(offers_->default_name(), std::move(prepared));
-        },
-        plan_.config.max_gateways));
+  void add_gateways(const Address& address, Fd listener) {
+    GatewayOptions options;
+    options.core = gateway_core();
+    options.owner = kOwnerUser;
+    Result<bool> own = is_loopback(address);
+    options.wants_token = [this, others = !own || !*own] { return others || door_->has_tokens(); };
+    options.gateways = plan_.config.max_gateways;
+    gateways_.emplace_back(
+        address.text(), std::make_unique<GatewayServer>(io_, std::move(listener), *offers_, *door_,
+                                                        std::move(options)));
+  }
+
+  void add_execnet(const Address& address, Fd listener) {
+    const auto prepare = [this](Prepared prepared) {
+      offers_->prepare(offers_->default_name(), std::move(prepared));
+    };
+    execnet_.emplace_back(address.text(),
+                          std::make_unique<ExecnetServer>(io_, std::move(listener), prepare,
+                                                          plan_.config.max_gateways));
   }
 
   void add_door(const Address& address, Fd listener) {
-    if (address.kind == Address::Kind::kExecnet) return add_execnet(std::move(listener));
+    if (address.kind == Address::Kind::kExecnet) return add_execnet(address, std::move(listener));
+    if (address.kind == Address::Kind::kGateway) return add_gateways(address, std::move(listener));
     if (!address.is_http())
       return add_native(address.kind == Address::Kind::kUnix  ? NativeKind::kUnix
                         : address.kind == Address::Kind::kTcp ? NativeKind::kTcp
@@ -182,10 +227,28 @@ class Serve {
     options.version = BROOD_VERSION;
     options.page = page_files();
     options.max_file = plan_.config.file_limit;
+    options.more_metrics = [this] { return gateway_metrics(); };
     std::function<SSL_CTX*()> tls;
     if (address.has_tls()) tls = [this] { return share_tls(); };
     http_.push_back(std::make_unique<HttpServer>(io_, std::move(listener), std::move(tls),
                                                  *sessions_, *door_, std::move(options)));
+  }
+
+  std::string gateway_metrics() const {
+    std::string now = "# HELP brood_gateways Gateways by address.\n# TYPE brood_gateways gauge\n";
+    std::string ever =
+        "# HELP brood_gateways_total Gateways that were begun.\n"
+        "# TYPE brood_gateways_total counter\n";
+    const auto count = [&](const auto& doors) {
+      for (const auto& [address, server] : doors) {
+        now += fmt::format("brood_gateways{{address=\"{}\"}} {}\n", address, server->gateways());
+        ever +=
+            fmt::format("brood_gateways_total{{address=\"{}\"}} {}\n", address, server->started());
+      }
+    };
+    count(execnet_);
+    count(gateways_);
+    return execnet_.empty() && gateways_.empty() ? "" : now + ever;
   }
 
   void wait_signal() {
@@ -210,6 +273,7 @@ class Serve {
     if (leaving_ || http_.empty()) return io_.stop();
     leaving_ = true;
     execnet_.clear();
+    gateways_.clear();
     native_.clear();
     goodbye_.expires_after(kGoodbye);
     goodbye_.async_wait([this](auto) { io_.stop(); });
@@ -230,7 +294,8 @@ class Serve {
   Environments zygotes_;
   std::unique_ptr<ServeEnvironments> offers_;
   std::unique_ptr<Sessions> sessions_;
-  std::vector<std::unique_ptr<ExecnetServer>> execnet_;
+  std::vector<std::pair<std::string, std::unique_ptr<ExecnetServer>>> execnet_;  // by address
+  std::vector<std::pair<std::string, std::unique_ptr<GatewayServer>>> gateways_;
   std::vector<std::unique_ptr<NativeServer>> native_;
   std::vector<std::unique_ptr<HttpServer>> http_;
   size_t doors_left_ = 0;
@@ -355,8 +420,10 @@ int run_serve(int argc, char** argv) {
     if (!python) return give_up(python.error().message);
     plan->python = std::move(*python);
   }
-  auto door = FileAuthenticator::open({plan->door_folder, token, kOwnerUser});
+  auto door = FileAuthenticator::open({plan->door_folder, token, kOwnerUser, token_is_new});
   if (!door) return give_up(door.error().message);
+  if (Result<void> good = check_gateways(*plan, **door); !good)
+    return give_up(good.error().message, kMistake);
   Result<ServeFolder> folder = claim_folder(plan->config.work_folder);
   if (!folder) return give_up(folder.error().message);
   const ServePlan shown = *plan;

@@ -25,17 +25,18 @@ struct Scheme {
   Address::Kind kind;
   const char* name;
 };
-constexpr std::array<Scheme, 6> kSchemes = {{{Address::Kind::kUnix, "unix"},
+constexpr std::array<Scheme, 7> kSchemes = {{{Address::Kind::kUnix, "unix"},
                                              {Address::Kind::kTcp, "tcp"},
                                              {Address::Kind::kTls, "tls"},
                                              {Address::Kind::kHttp, "http"},
                                              {Address::Kind::kHttps, "https"},
+                                             {Address::Kind::kGateway, "gateway"},
                                              {Address::Kind::kExecnet, "execnet"}}};
 
 Error bad(std::string_view text) {
   return Error{"the address " + std::string(text) +
                " is none of unix:PATH, tcp:HOST:PORT, tls:HOST:PORT, http:HOST:PORT, "
-               "https:HOST:PORT, execnet:HOST:PORT"};
+               "https:HOST:PORT, gateway:HOST:PORT, execnet:HOST:PORT"};
 }
 
 bool is_port(const std::string& text) {

@@ -1,5 +1,5 @@
 // Addresses of `brood serve`: unix:PATH, tcp:HOST:PORT, tls:HOST:PORT, http:HOST:PORT,
-// https:HOST:PORT, execnet:HOST:PORT. http://HOST:PORT/ is accepted, too.
+// https:HOST:PORT, gateway:HOST:PORT, execnet:HOST:PORT. http://HOST:PORT/ is accepted, too.
 #pragma once
 
 #include <string>
@@ -13,7 +13,7 @@ namespace brood {
 inline constexpr int kServeBacklog = 1024;  // connections that wait to be accepted
 
 struct Address {
-  enum class Kind { kUnix, kTcp, kTls, kHttp, kHttps, kExecnet };
+  enum class Kind { kUnix, kTcp, kTls, kHttp, kHttps, kGateway, kExecnet };
   Kind kind = Kind::kHttp;
   std::string path;  // of kUnix; absolute
   std::string host;  // a name or an IP address, IPv6 without brackets

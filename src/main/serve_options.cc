@@ -70,6 +70,10 @@ Result<void> check_address(const Address& address, const ServeCommand& command,
                  "use execnet:127.0.0.1:" +
                  address.port + ", and from elsewhere a tunnel (ssh -L " + address.port +
                  ":127.0.0.1:" + address.port + " HOST)"};
+  if (!*own && address.kind == Address::Kind::kGateway && !command.insecure)
+    return Error{address.text() +
+                 " can be reached from other machines, without encryption: use gateway:127.0.0.1:" +
+                 address.port + " and a tunnel, or say --insecure"};
   if (!*own && !address.has_tls() && !command.insecure)
     return Error{address.text() +
                  " can be reached from other machines, without encryption: use tls: or https:, or "
@@ -82,15 +86,17 @@ Result<void> check_address(const Address& address, const ServeCommand& command,
 std::optional<ServeCommand> parse_serve(int argc, char** argv, int& status) {
   ServeCommand command;
   CLI::App app{
-      "Serves Python sessions: to browsers, over HTTP, WebSocket and brood's own protocol.",
+      "Serves Python sessions: to browsers, over HTTP, WebSocket and brood's own protocol; and "
+      "gateways.",
       "brood serve"};
   app.add_option("--config", command.config,
                  "whose environments and settings ([serve]) apply; default: brood.toml here or "
                  "above, else your own configuration");
-  app.add_option("--listen", command.listen,
-                 "unix:PATH, tcp:HOST:PORT, tls:HOST:PORT, http:HOST:PORT, https:HOST:PORT or "
-                 "execnet:HOST:PORT; may be repeated; port 0: a free one; default: " +
-                     std::string(kDefaultAddress));
+  app.add_option(
+      "--listen", command.listen,
+      "unix:PATH, tcp:HOST:PORT, tls:HOST:PORT, http:HOST:PORT, https:HOST:PORT, "
+      "gateway:HOST:PORT or execnet:HOST:PORT; may be repeated; port 0: a free one; default: " +
+          std::string(kDefaultAddress));
   app.add_flag("--demo", command.demo, "with the environment math: plot(lambda x: x^2, (-1, 1))");
   app.add_option("--host", command.hosts,
                  "a name under which browsers may reach it; may be repeated");

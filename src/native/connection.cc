@@ -23,7 +23,6 @@ constexpr size_t kMaxWaiting = 64u << 20;      // bytes: answers to what was ask
 constexpr size_t kMaxPulled = 4u << 20;        // bytes of events in one turn of the event loop
 constexpr size_t kPieces = 64;                 // of one sendmsg
 constexpr int kLastWordsMs = 2'000;            // for a client to take the last answer
-constexpr char kMechanism[] = "SCRAM-SHA-256";
 
 std::string text_at(const json& head, const char* name) {
   const auto found = head.find(name);
@@ -34,12 +33,6 @@ bool fits_frame(std::string_view head, size_t body_size) {
   constexpr size_t kLengthField = 4;
   return head.size() <= kMaxMessageHead &&
          kLengthField + head.size() + body_size <= kMaxFramePayload;
-}
-
-bool offers_our_version(const json& head) {
-  const auto versions = head.find("versions");
-  return versions != head.end() && versions->is_array() &&
-         std::find(versions->begin(), versions->end(), json(kProtocolVersion)) != versions->end();
 }
 
 }  // namespace

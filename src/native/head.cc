@@ -1,10 +1,18 @@
 #include "native/head.h"
 
+#include <algorithm>
+
 #include "wire/message.h"
 
 namespace brood {
 
 using nlohmann::json;
+
+bool offers_our_version(const json& head) {
+  const auto versions = head.find("versions");
+  return versions != head.end() && versions->is_array() &&
+         std::find(versions->begin(), versions->end(), json(kProtocolVersion)) != versions->end();
+}
 
 Result<json> parse_head(std::string_view text) {
   if (is_deep(text))

@@ -10,6 +10,11 @@
 
 namespace brood {
 
+inline constexpr char kMechanism[] = "SCRAM-SHA-256";  // of AUTH
+
+// Whether a client's HELLO has our version of the protocol among its `versions`.
+bool offers_our_version(const nlohmann::json& head);
+
 // An object, nested at most 64 deep (whoever prints it recurses).
 Result<nlohmann::json> parse_head(std::string_view text);
 

@@ -20,6 +20,7 @@ enum class SpecTag : uint16_t {
   kAllowThreads,
   kAllowSockets,
   kForSessions,
+  kForGateways,
 };
 enum class ReadyTag : uint16_t {
   kPreloadUs = 1,
@@ -50,6 +51,7 @@ void take_spec_field(ZygoteSpec& spec, const Field& field) {
     case SpecTag::kAllowThreads: spec.allow_threads = field.number() != 0; break;
     case SpecTag::kAllowSockets: spec.allow_sockets = field.number() != 0; break;
     case SpecTag::kForSessions: spec.for_sessions = field.number() != 0; break;
+    case SpecTag::kForGateways: spec.for_gateways = field.number() != 0; break;
   }
 }
 
@@ -100,6 +102,7 @@ std::string encode(const ZygoteSpec& spec) {
   out.add_number(SpecTag::kAllowThreads, spec.allow_threads);
   out.add_number(SpecTag::kAllowSockets, spec.allow_sockets);
   out.add_number(SpecTag::kForSessions, spec.for_sessions);
+  out.add_number(SpecTag::kForGateways, spec.for_gateways);
   return out.take();
 }
 

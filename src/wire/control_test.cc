@@ -21,6 +21,7 @@ TEST(Control, ZygoteSpecRoundTrips) {
   spec.image = ImageMode::kOff;
   spec.allow_threads = true;
   spec.for_sessions = true;
+  spec.for_gateways = false;
   Result<ZygoteSpec> again = decode_zygote_spec(encode(spec));
   ASSERT_TRUE(again);
   EXPECT_EQ(encode(*again), encode(spec));
@@ -29,6 +30,7 @@ TEST(Control, ZygoteSpecRoundTrips) {
   EXPECT_TRUE(again->allow_threads);
   EXPECT_FALSE(again->allow_sockets);
   EXPECT_TRUE(again->for_sessions);
+  EXPECT_FALSE(again->for_gateways);
 }
 
 TEST(Control, ReportsRoundTrip) {

@@ -1,6 +1,7 @@
 #include "zygote/preload.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -111,6 +112,14 @@ std::vector<std::string> strings(PyObject* list) {
   return out;
 }
 
+// Where this extension module is.
+std::string library_folder() {
+  Dl_info info{};
+  if (dladdr(kPy_preload, &info) == 0 || info.dli_fname == nullptr) return {};
+  const std::string_view path = info.dli_fname;
+  return std::string(path.substr(0, path.rfind('/')));
+}
+
 class Loader {
  public:
   Loader(const ZygoteSpec& spec, const std::vector<int>& own) : spec_(spec), own_(own) {}
@@ -139,6 +148,8 @@ class Loader {
  private:
   Result<void> load_all() {
     const std::string& folder = spec_.import_directory;
+    if (!spec_.for_sessions)
+      if (Result<void> good = step("load_gateways", library_folder(), ""); !good) return good;
     if (Result<void> good = step("start", folder, ""); !good) return good;
     for (const std::string& name : spec_.preload)
       if (Result<void> good = step("load_module", name, "preload " + name); !good) return good;

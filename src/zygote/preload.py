@@ -11,6 +11,7 @@ import traceback
 MAIN = sys.modules["__main__"]
 read_names = set()  # environment variables that the preload read
 real_encodekey = os.environ.encodekey
+gateways = {}  # name -> module of the remote side of gateways
 
 
 def start(import_directory):
@@ -44,6 +45,27 @@ def check_warning_options():
                 warnings._setoption(option)
             except warnings._OptionError as error:
                 raise RuntimeError(f"python does not understand -W {option}: {error}") from None
+
+
+def load_gateways(library):
+    """The remote side of brood's gateways: what python/brood/gateways/core/start.py finds in a worker instead of importing it."""
+    package = type(sys)("brood_core")
+    package.__path__ = [os.path.realpath(os.path.join(library, "python/brood/gateways/core"))]
+    sys.modules["brood_core"] = package
+    try:
+        for name in "native", "worker", "service":
+            __import__("brood_core." + name)
+    except Exception:  # a gateway will say what is wrong
+        pass
+    gateways["brood_core"] = package
+
+
+def hide_gateways():
+    """Programs do not see these modules, but for one attribute."""
+    if gateways:
+        names = [name for name in sys.modules if name == "_brood" or name.startswith("brood_core")]
+        gateways.update({name: sys.modules.pop(name) for name in names})
+        sys._brood_core = gateways
 
 
 STANDARD = getattr(sys, "stdlib_module_names", frozenset())  # 3.10 and later
@@ -99,6 +121,7 @@ def settle():
     multiprocessing = sys.modules.get("multiprocessing.resource_tracker")
     if multiprocessing and multiprocessing._resource_tracker._fd is not None:
         raise RuntimeError("the preload started multiprocessing's resource tracker; it cannot be shared by programs")
+    hide_gateways()
     global MAIN
     MAIN = None  # it ends with the program
     gc.collect()
@@ -109,7 +132,7 @@ def watched():
     """(files, folders, absent): what the loaded state came from. A change of a file, or of what could be imported
     from a folder, or the appearance of an absent path makes the environment stale."""
     files, folders, absent = set(), set(), set()
-    for module in list(sys.modules.values()):
+    for module in [*sys.modules.values(), *gateways.values()]:
         spec = getattr(module, "__spec__", None)
         path = getattr(module, "__file__", None) or getattr(spec, "origin", None)
         if isinstance(path, str) and os.path.isabs(path):

@@ -101,7 +101,7 @@ def test_several_addresses(brood, start):
     assert sockets(brood) == []
 
 
-BAD = "is none of unix:PATH, tcp:HOST:PORT, tls:HOST:PORT, http:HOST:PORT, https:HOST:PORT, execnet:HOST:PORT"
+BAD = "is none of unix:PATH, tcp:HOST:PORT, tls:HOST:PORT, http:HOST:PORT, https:HOST:PORT, gateway:HOST:PORT, execnet:HOST:PORT"
 WRONG = {
     "foo": f"the address foo {BAD}",
     "": f"the address  {BAD}",

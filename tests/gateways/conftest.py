@@ -10,6 +10,7 @@ from group_fixture import engine, gateway, group  # noqa: E402, F401
 from hosts.fixtures import hosts, sshd  # noqa: E402, F401
 from remote_fixture import remotes  # noqa: E402, F401
 from rsync_fixture import dest, meddle, source, sync  # noqa: E402, F401
+from serve_gateways_fixture import own_brood, serve  # noqa: E402, F401
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import time
 from . import calls
 from .channel import classes
 from .core import start
+from .core.dial import read_token
 from .core.errors import HostNotFound, RemoteError, TimeoutError
 from .core.kinds import CALLBACKS, GONE, LEAVE_WITHIN, LOG, MAX_ITEM, MODULE, OPEN, ROOT, ROUTE, SERVICE, START, WINDOW
 from .gateway import Gateway
@@ -23,7 +24,7 @@ _START_WITHIN = 60.0  # seconds
 _HEAR_OUT = 1.0  # seconds for the last log records of gateways that have left
 _POLL = 0.02  # seconds
 _IDLE = 5.0  # seconds after which a thread for callbacks leaves
-_PASSED_ON = ("popen", "ssh", "vagrant_ssh", "ssh_config", "socket", "sudo", "warm", "python", "dont_write_bytecode", "engine", "token")
+_PASSED_ON = ("popen", "ssh", "vagrant_ssh", "ssh_config", "socket", "sudo", "warm", "python", "dont_write_bytecode", "engine")
 Engine, Channel = classes()
 _live = set()  # groups that have an engine
 
@@ -164,12 +165,11 @@ class Group:
         gateway.started(link.greet, link.process)
 
     def _start_behind(self, gateway):
-        path = _path(gateway.via)
+        spec, greet, path = self._located(gateway), self._greet(gateway), _path(gateway.via)
+        value = {"context": gateway.context, "spec": _passed_on(spec), "greet": greet, "token": read_token(vars(spec))}
         self.engine.add_route(gateway.context, path[0].context)
         for above, below in zip(path, path[1:]):
             self.engine.post(above.context, ROUTE, (gateway.context, below.context))
-        greet = self._greet(gateway)
-        value = {"context": gateway.context, "spec": _passed_on(self._located(gateway)), "greet": greet}
         try:
             answer = self.engine.request(gateway.via.context, START, value).receive(_START_WITHIN + LEAVE_WITHIN)
         except (RemoteError, TimeoutError) as error:
@@ -400,11 +400,8 @@ def _path(gateway):
 
 
 def _passed_on(spec):
-    """The text of a spec for START: what says how to start it, as its attributes are now; the token's file is here."""
+    """The text of a spec for START: what says how to start it, as its attributes are now. Not the token, which is no part of a text."""
     values = [(key, getattr(spec, key)) for key in _PASSED_ON]
-    if spec.token_file:
-        from .core.dial import read_token
-        values.append(("token", read_token(vars(spec))))
     return "//".join(key if value is True else f"{key}={value}" for key, value in values if value is not None)
 
 

@@ -4,8 +4,8 @@
 
 Parts are separated by `//`; each is `key=value`, or a key alone, whose value is True. Neither keys nor values can
 contain `//`. Exactly one part is the transport: popen, ssh=, vagrant_ssh=, socket=, sudo=, or warm standing alone,
-which is short for `popen//warm`. Names, attributes and meaning are execnet's; `warm`, `sudo`, `engine`, `token` and
-`token_file` are brood's own.
+which is short for `popen//warm`; with socket= it names an environment of the server. Names, attributes and meaning are
+execnet's; `warm`, `sudo`, `engine`, `token` and `token_file` are brood's own.
 
 A key that neither knows is kept as an attribute, as programs do with marks of their own (`popen//role=db`), unless it
 looks like a known one misspelt. Values are text and are checked here only as far as no machine could take them.
@@ -96,8 +96,10 @@ class XSpec:
             )
         if len(chosen) > 1:
             raise ValueError(f"{self._spec!r} has more than one transport, {' and '.join(chosen)}: a gateway has one")
-        if self.warm and not self.popen:
-            raise ValueError(f"warm goes with popen, not with {chosen[0]}: in {self._spec!r}")
+        if self.warm and not (self.popen or self.socket):
+            raise ValueError(f"warm goes with popen or socket, not with {chosen[0]}: in {self._spec!r}")
+        if self.warm and self.installvia:
+            raise ValueError(f"warm goes with socket=HOST:PORT: the server of installvia has no warm interpreters: in {self._spec!r}")
         if self.ssh_config and not (self.ssh or self.vagrant_ssh):
             raise ValueError(f"ssh_config goes with ssh=HOST: in {self._spec!r}")
         if (self.socket is True) != (self.installvia is not None):

@@ -1,4 +1,4 @@
-"""The way to an interpreter that a socket server starts: HELLO, and AUTH with a token (docs/protocol.md, section 5)."""
+"""The way to an interpreter that a socket server starts or forks (docs/protocol.md, section 8, "Servers")."""
 import json
 import os
 import socket
@@ -8,23 +8,35 @@ import time
 from .errors import HostNotFound
 from .scram import Scram, ScramError
 
-HELLO, AUTH, ANSWER = 64, 65, 67
+HELLO, AUTH, REQUEST, ANSWER = 64, 65, 66, 67
 MAX_FRAME = 8 << 10  # bytes
 MECHANISM = "SCRAM-SHA-256"
+_keys = {}  # of the last token: deriving them takes milliseconds
 
 
-def dial(address, token, source, end):
-    """A blocking socket to an interpreter that executes `source`. Until `end` (monotonic clock). HostNotFound."""
+def dial(keys, source, end):
+    """(a blocking socket to an interpreter, whether it is a context already). Until `end` (monotonic clock). HostNotFound.
+
+    keys    of the spec: socket, token or token_file, warm, engine
+    source  what an interpreter executes that is none yet
+    """
+    address, token = keys["socket"], read_token(keys)
     where = "socket=%s" % address
     connection = None
     try:
         connection = socket.create_connection(split(address), max(0.01, end - time.monotonic()))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        _greet(_Wire(connection, end), token)
-        data = source.encode("ascii")
-        connection.sendall(struct.pack("<I", len(data)) + data)
+        wire = _Wire(connection, end)
+        warm = _greet(wire, token).get("gateway") == "warm"
+        if warm:
+            _wish(wire, keys)
+        elif keys.get("warm"):
+            raise ValueError("what answers there has no warm environments, as brood serve --listen gateway:HOST:PORT has")
+        else:
+            data = source.encode("ascii")
+            connection.sendall(struct.pack("<I", len(data)) + data)
         connection.setblocking(True)
-        return connection
+        return connection, warm
     except (OSError, ScramError, ValueError) as error:
         if connection is not None:
             connection.close()
@@ -87,16 +99,29 @@ class _Wire:
         self._connection.settimeout(max(0.01, self._end - time.monotonic()))
 
 
+def _wish(wire, keys):
+    """Has a fork of a warm environment become a context."""
+    head = {"request": 1, "method": "gateway"}
+    if keys.get("warm") and keys["warm"] is not True:
+        head["env"] = keys["warm"]
+    if keys.get("engine"):
+        head["engine"] = keys["engine"]
+    wire.send(REQUEST, head)
+    wire.receive(ANSWER)
+
+
 def _greet(wire, token):
+    """The server's HELLO."""
     wire.send(HELLO, {"versions": [1], "client": "brood gateways"})
     hello = wire.receive(HELLO)
     if hello.get("user"):
-        return
+        return hello
     if MECHANISM not in hello.get("auth", ()):
         raise ValueError("the server offers no authentication that is known here")
     if not token:
         raise ValueError("the server asks for a token: add token_file=PATH to the spec")
-    scram = Scram("token", token)
+    scram = Scram("token", token, keys=_keys)
     wire.send(AUTH, {"mechanism": MECHANISM, "data": scram.first()})
     wire.send(AUTH, {"data": scram.final(str(wire.receive(AUTH).get("data")))})
     scram.verify(str(wire.receive(AUTH).get("data")))
+    return hello

@@ -1,4 +1,5 @@
 """What gateways and channels raise, on both sides. Names of execnet's published API where there is one."""
+from .twin import twin
 
 
 class RemoteError(Exception):
@@ -19,8 +20,8 @@ class RemoteError(Exception):
         sys.stderr.write("Warning: unhandled %r\n" % (self,))
 
 
-class TimeoutError(OSError):
-    """Nothing came in time."""
+class TimeoutError(TimeoutError):
+    """Nothing came in time. Also the builtin of that name."""
 
 
 class DeadlineExceeded(TimeoutError):
@@ -45,3 +46,7 @@ class GatewayLost(OSError, EOFError):
 
 class HostNotFound(Exception):
     """The machine or the interpreter there could not be reached; the text has what ssh or the system said."""
+
+
+if twin(__name__) is not None:
+    globals().update({name: value for name, value in vars(twin(__name__)).items() if isinstance(value, type)})

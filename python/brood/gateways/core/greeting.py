@@ -1,12 +1,13 @@
-"""The first bytes on a link: the mark of the child, then GREET in both directions (docs/protocol.md, section 7)."""
+"""The first bytes on a link: the mark of the child, then GREET in both directions (docs/protocol.md, section 7).
+
+`dumps` and `loads` are those of values.py, or of the extension module: who has that need not import the other.
+"""
 import os
-import struct
 
 from .kinds import GREET, MARK, MAX_FRAME
-from .values import dumps, loads
 
 MAX_BANNER = 64 << 10  # bytes before the mark
-_FRAME = struct.Struct("<IHHIII")  # length, type, version; to, from, channel
+_SIZES = 4, 2, 2, 4, 4, 4  # bytes of length, type, version; to, from, channel
 _HEAD = 12  # bytes of these numbers that belong to the payload
 
 
@@ -14,30 +15,31 @@ class BadGreeting(Exception):
     """What came is no greeting; the text is a clause about who sent it."""
 
 
-def frame(to, source, greet):
+def frame(to, source, greet, dumps):
     """GREET, as bytes."""
     body = dumps(greet)
-    return _FRAME.pack(len(body) + _HEAD, GREET, 1, to, source, 0) + body
+    numbers = len(body) + _HEAD, GREET, 1, to, source, 0
+    return b"".join([number.to_bytes(size, "little") for number, size in zip(numbers, _SIZES)]) + body
 
 
 def _length(start):
     """Bytes of the frame's payload, of its first 8 bytes."""
-    length, kind, version = struct.unpack_from("<IHH", start)
+    length, kind, version = (int.from_bytes(start[begin:end], "little") for begin, end in ((0, 4), (4, 6), (6, 8)))
     if version != 1 or kind != GREET or not _HEAD < length <= MAX_FRAME:
         raise BadGreeting("sent something else than a greeting of brood's gateways, version 1: %r" % (bytes(start),))
     return length
 
 
-def _value(payload):
+def _value(payload, loads):
     greet = loads(payload[_HEAD:])
     if not isinstance(greet, dict):
         raise BadGreeting("sent a greeting that is no map")
     return greet
 
 
-def read(descriptor):
+def read(descriptor, loads):
     """The GREET of the parent, and not a byte more. Blocks. BadGreeting, EOFError, OSError, LoadError."""
-    return _value(_read(descriptor, _length(_read(descriptor, 8))))
+    return _value(_read(descriptor, _length(_read(descriptor, 8))), loads)
 
 
 def _read(descriptor, size):
@@ -53,7 +55,8 @@ def _read(descriptor, size):
 class Incoming:
     """What a child sends first. `banner` is what came before the mark, `ahead` what came behind its GREET."""
 
-    def __init__(self):
+    def __init__(self, loads):
+        self._loads = loads
         self.banner = b""
         self.ahead = b""
         self._marked = False
@@ -76,4 +79,4 @@ class Incoming:
         if len(self._data) < end:
             return None
         self.ahead = self._data[end:]
-        return _value(self._data[8:end])
+        return _value(self._data[8:end], self._loads)

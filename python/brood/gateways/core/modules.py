@@ -5,7 +5,6 @@ what it imports of the same package; what came along is kept, and used only if i
 """
 import _imp
 import sys
-import zlib
 from _frozen_importlib import ModuleSpec
 from _thread import allocate_lock
 
@@ -192,6 +191,7 @@ class Loader:
 
     def _source(self):
         packed = self._record.get("source")
+        import zlib
         return zlib.decompress(packed) if packed else b""
 
     def get_filename(self, name=None):

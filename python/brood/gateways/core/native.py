@@ -4,8 +4,9 @@ import os
 import sys
 
 from . import errors, kinds
+from .twin import twin
 
-NO_ENDMARKER = object()  # of Channel.setcallback
+NO_ENDMARKER = getattr(twin(__name__), "NO_ENDMARKER", None) or object()  # of Channel.setcallback
 
 
 def _load():
@@ -47,19 +48,19 @@ module = _bound()
 Engine = Channel = None
 
 if module is not None:
-    import weakref
+    from _weakref import ref
 
     Channel = module.Channel
-    _engines = weakref.WeakSet()
+    _engines = set()  # weak references
 
     class Engine(module.Engine):
         def __init__(self, *_, **__):
-            _engines.add(self)
+            _engines.add(ref(self, _engines.discard))
 
     _forking = []  # engines, between the hooks of one fork
 
     def _before_fork():
-        _forking.extend(_engines)
+        _forking.extend(filter(None, [engine() for engine in list(_engines)]))
         for engine in _forking:
             engine.before_fork()
 
@@ -68,4 +69,5 @@ if module is not None:
             engine.after_fork_in_child() if in_child else engine.after_fork_in_parent()
         del _forking[:]
 
+    # At once: in the child an engine must be in order before whoever uses it hears of the fork.
     os.register_at_fork(before=_before_fork, after_in_parent=lambda: _after_fork(False), after_in_child=lambda: _after_fork(True))

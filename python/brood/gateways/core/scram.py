@@ -20,7 +20,7 @@ class ScramError(Exception):
 class Scram:
     """One exchange: first(), then final(server_first), then verify(server_final).
 
-    `keys` is a dict that the exchanges of one client share: the derived keys of (user, password, salt, rounds), which
+    `keys` is a dict that the exchanges of one client share, in any thread: the derived keys of (user, password, salt, rounds), which
     take some milliseconds to compute.
     """
 
@@ -71,11 +71,13 @@ class Scram:
 
     def _derive(self, salt, rounds):
         key = (*self._secret, salt, rounds)
-        if key not in self._keys:
+        derived = self._keys.get(key)
+        if derived is None:
             salted = hashlib.pbkdf2_hmac("sha256", self._secret[1].encode(), salt, rounds)
+            derived = tuple(_hmac(salted, label) for label in (b"Client Key", b"Server Key"))
             self._keys.clear()  # the server's salt of one user rarely changes
-            self._keys[key] = tuple(_hmac(salted, label) for label in (b"Client Key", b"Server Key"))
-        return self._keys[key]
+            self._keys[key] = derived
+        return derived
 
 
 def _hmac(key, text):

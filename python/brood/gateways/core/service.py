@@ -71,10 +71,10 @@ class Service:
         self._in_thread(self._start_child, value, channel)
 
     def _start_child(self, value, channel):
-        from .start import start
+        from .start import parse, start
 
         greet = value["greet"]
-        child = start(value["spec"], greet)
+        child = start(dict(parse(value["spec"]), token=value.get("token")), greet)
         self._children[value["context"]] = child.process
         self._engine.add_link(value["context"], child.reader, child.writer, ahead=child.ahead, name=greet.get("id") or "",
                               heartbeat=child.heartbeat)

@@ -37,7 +37,7 @@ exec(p.split(bytes([12]))[0])
 guard(m,q)"""
 
 STAGE = 'exec("""%s""".replace("~",chr(10)))' % _STAGE.replace("\n", "~")
-_START = "from brood_core.worker import main\nmain(told=int(sys.argv[1]), executable=sys.argv[2], native=False)\n"
+_START = "import gc\ngc.disable()\nfrom brood_core.worker import main\nmain(told=int(sys.argv[1]), executable=sys.argv[2], native=False)\n"
 _LEFT = ("__init__", "native")  # not sent: the package is made by the loader, and there is nothing that is native
 _payload = None
 
@@ -46,10 +46,16 @@ def payload():
     """Bytes to send behind the first stage. Made once; any thread. A remote makes it of what it was sent itself."""
     global _payload
     if _payload is None:
-        package = sys.modules[__package__]
+        package = files()
         program = zlib.compress(_program(getattr(package, "SOURCES", None) or _sources(package.__path__[0])), 9)
         _payload = struct.pack("<I", len(program)) + program
     return _payload
+
+
+def files():
+    """This package; where a program has imported it over a link, the one that runs there, which has its files or sources."""
+    package = sys.modules[__package__]
+    return package if hasattr(package, "SOURCES") or os.path.isdir(package.__path__[0]) else sys.modules["brood_core"]
 
 
 def _program(sources):

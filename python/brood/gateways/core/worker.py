@@ -3,8 +3,8 @@
 The main thread executes tasks, further threads are started by the engine when it is busy. The service thread answers what is no
 task, and ends the others. Nothing that is not needed by every remote is imported here: the time of a start is that of imports.
 """
+import gc
 import os
-import struct
 import sys
 from _signal import SIGINT, SIGKILL, default_int_handler, signal
 from _thread import get_ident
@@ -33,24 +33,29 @@ def main(told=None, executable="", native=True):
     _name_interpreter(executable)
     reader, writer, output = _take_descriptors()
     _write(writer, MARK)
+    engine_type, channel_type, engine_name, codec = _choose_engine(native)
     try:
-        greet = greeting.read(reader)
+        greet = greeting.read(reader, codec.loads)
     except (EOFError, OSError):
         os._exit(1)
     answer = {"version": 1, "pid": os.getpid(), "python": "%d.%d.%d" % sys.version_info[:3], "executable": sys.executable,
-              "platform": sys.platform}
+              "platform": sys.platform, "engine": engine_name}
     context, ancestors = greet["context"], tuple(greet["ancestors"])
     try:
         _settle(greet)
-        engine_type, channel_type, answer["engine"] = _choose_engine(native)
     except Exception as error:
-        _write(writer, greeting.frame(ancestors[0], context, {"version": 1, "error": "%s: %s" % (type(error).__name__, error)}))
+        answer = {"version": 1, "error": "%s: %s" % (type(error).__name__, error)}
+        _write(writer, greeting.frame(ancestors[0], context, answer, codec.dumps))
         os._exit(1)
-    if told is None and answer["engine"] == "python":
+    if told is None and engine_name == "python":
         told = _start_guard(reader)
-    _write(writer, greeting.frame(ancestors[0], context, answer))
+    _write(writer, greeting.frame(ancestors[0], context, answer, codec.dumps))
     import threading  # noqa: F401  it takes the thread that imports it first for the main thread
-    Worker(engine_type, channel_type, answer["engine"], greet, reader, writer, output, told).run()
+    worker = Worker(engine_type, channel_type, engine_name, greet, reader, writer, output, told)
+    if hasattr(gc, "freeze"):  # Python 3.7
+        gc.freeze()
+    gc.enable()  # who has called this has disabled it: nothing was garbage yet
+    worker.run()
 
 
 def _name_interpreter(executable):
@@ -104,17 +109,18 @@ def _settle(greet):
 
 
 def _choose_engine(native):
-    """(Engine, Channel, its name in GREET)"""
+    """(Engine, Channel, its name in GREET, what has dumps and loads)"""
     if native:
         try:
-            from .native import Channel, Engine
+            from .native import Channel, Engine, module
             if Engine is not None:
-                return Engine, Channel, "native"
+                return Engine, Channel, "native", module
         except ImportError:
             pass
+    from . import values
     from .channel import Channel
     from .engine import Engine
-    return Engine, Channel, "python"
+    return Engine, Channel, "python", values
 
 
 def _start_guard(reader):
@@ -200,6 +206,7 @@ class Worker:
     def _dismiss_guard(self):
         """It ends without killing anything that was started here."""
         if self.told is not None:
+            import struct
             try:
                 os.write(self.told, struct.pack("<d", float("-inf")))
             except OSError:  # it is gone
