@@ -32,7 +32,7 @@ struct ZygoteSpec {
   bool allow_threads = false;  // serve although the preload left threads running (they are lost)
   bool allow_sockets = false;  // serve although the preload left sockets open
   bool for_sessions = false;   // spares are made ready for a session, not for a program
-  bool for_gateways = true;    // brood's side of gateways is loaded, too
+  bool for_gateways = true;    // the remote side of gateways is loaded, too
 };
 std::string encode(const ZygoteSpec& spec);
 Result<ZygoteSpec> decode_zygote_spec(std::string_view payload);

@@ -148,7 +148,7 @@ class Loader {
  private:
   Result<void> load_all() {
     const std::string& folder = spec_.import_directory;
-    if (!spec_.for_sessions)
+    if (spec_.for_gateways)
       if (Result<void> good = step("load_gateways", library_folder(), ""); !good) return good;
     if (Result<void> good = step("start", folder, ""); !good) return good;
     for (const std::string& name : spec_.preload)

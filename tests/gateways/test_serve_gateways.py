@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
 from brood_fixture import PYTHON, TIMEOUT  # noqa: E402
 from serve_gateways_fixture import CONFIG, HANGS, TOKEN, Raw, address_of, command_line, gateways_of, needs, python_path  # noqa: E402
-from serve_start import ask  # noqa: E402
+from serve_start import ask, starting  # noqa: E402
 from waiting import DEADLINE, Watched, children, ended, parent_of, wait_until  # noqa: E402
 
 import brood as brood_package  # noqa: E402
@@ -208,6 +208,19 @@ def test_several_addresses_and_what_is_counted(group, serve):
     wait_until(lambda: f'brood_gateways{{address="{second}"}} 0' in counted().splitlines(), "the count of those that are there")
     assert f'brood_gateways_total{{address="{second}"}} 2' in counted().splitlines()
     assert ask(web, TOKEN, "GET", "/v1/sessions")[0] == 200
+
+
+@pytest.mark.parametrize("gateways", [True, False])
+def test_zygotes_have_loaded_what_gateways_run(own_brood, gateways):
+    """Where the server has an address for them. Its sessions are forked from the same environments."""
+    with starting(own_brood) as start:
+        more = ["--listen", "gateway:127.0.0.1:0"] if gateways else []
+        web = start("--listen", "http:127.0.0.1:0", *more, env={"BROOD_TOKEN": TOKEN}).addresses[0]
+        status, made = ask(web, TOKEN, "POST", "/v1/sessions", {})
+        assert status == 201, made
+        code = "import sys\n'heavy' in sys.modules, 'brood_core.worker' in getattr(sys, '_brood_core', ()), 'brood_core' in sys.modules"
+        status, done = ask(web, TOKEN, "POST", f"/v1/sessions/{made['id']}/execute", {"code": code})
+        assert (status, done["result"]["text/plain"]) == (200, str((True, gateways, False)))
 
 
 # --- the end -------------------------------------------------------------------------------------------------------------
