@@ -36,3 +36,17 @@ function(brood_embed_text target file variable)
     @ONLY)
   target_include_directories(${target} PRIVATE ${PROJECT_BINARY_DIR}/generated)
 endfunction()
+
+# brood_embed_stage(<target>): makes master/stage.h, what brings brood into an interpreter that has
+# nothing of it.
+function(brood_embed_stage target)
+  set(folder ${PROJECT_SOURCE_DIR}/python/brood/gateways/core)
+  set(header ${PROJECT_BINARY_DIR}/generated/master/stage.h)
+  set(script ${PROJECT_SOURCE_DIR}/cmake/embed_stage.py)
+  file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.py)
+  file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/generated/master)
+  add_custom_command(OUTPUT ${header} DEPENDS ${script} ${sources} VERBATIM
+    COMMAND ${BROOD_BUILD_PYTHON} -I ${script} ${folder} ${header})
+  target_sources(${target} PRIVATE ${header})
+  target_include_directories(${target} PRIVATE ${PROJECT_BINARY_DIR}/generated)
+endfunction()

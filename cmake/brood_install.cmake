@@ -26,20 +26,27 @@ install(PROGRAMS examples/gateways/socketserver.py examples/gateways/fileserver.
 install(FILES LICENSE NOTICE DESTINATION share/doc/brood)
 install(FILES packaging/debian/copyright DESTINATION share/doc/brood)
 
-# The C++ client: one archive of everything it is made of, its header, and how builds find it.
-add_library(brood_client_archive STATIC $<TARGET_OBJECTS:brood_client> $<TARGET_OBJECTS:brood_tls>
-  $<TARGET_OBJECTS:brood_scram> $<TARGET_OBJECTS:brood_wire> $<TARGET_OBJECTS:brood_base>)
-set_target_properties(brood_client_archive PROPERTIES OUTPUT_NAME brood_client LINKER_LANGUAGE CXX
-  ARCHIVE_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
-add_dependencies(product brood_client_archive)
-install(TARGETS brood_client_archive ARCHIVE DESTINATION lib)
-install(FILES include/brood/client.h DESTINATION include/brood)
-foreach(name broodConfig.cmake broodConfigVersion.cmake brood.pc)
+# The C++ libraries: one archive each of everything they are made of, their headers, and how builds
+# find them.
+function(brood_archive name)
+  list(TRANSFORM ARGN REPLACE "(.+)" "$<TARGET_OBJECTS:brood_\\1>" OUTPUT_VARIABLE objects)
+  add_library(${name}_archive STATIC ${objects})
+  set_target_properties(${name}_archive PROPERTIES OUTPUT_NAME ${name} LINKER_LANGUAGE CXX
+    ARCHIVE_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
+  add_dependencies(product ${name}_archive)
+  install(TARGETS ${name}_archive ARCHIVE DESTINATION lib)
+endfunction()
+brood_archive(brood_client client tls scram wire base)
+brood_archive(brood_gateway master gateway scram wire base)
+install(FILES include/brood/client.h include/brood/gateway.h include/brood/channel.h
+  include/brood/value.h DESTINATION include/brood)
+foreach(name broodConfig.cmake broodConfigVersion.cmake brood.pc brood-gateway.pc)
   configure_file(cmake/${name}.in ${PROJECT_BINARY_DIR}/${name} @ONLY)
 endforeach()
 install(FILES ${PROJECT_BINARY_DIR}/broodConfig.cmake ${PROJECT_BINARY_DIR}/broodConfigVersion.cmake
   DESTINATION lib/cmake/brood)
-install(FILES ${PROJECT_BINARY_DIR}/brood.pc DESTINATION lib/pkgconfig)
+install(FILES ${PROJECT_BINARY_DIR}/brood.pc ${PROJECT_BINARY_DIR}/brood-gateway.pc
+  DESTINATION lib/pkgconfig)
 
 # systemd wants an absolute path, and the prefix may be chosen as late as at installation. CPack
 # installs into a directory of its own first; its packages are for /usr.

@@ -1,8 +1,9 @@
-# Unit tests (src/**/*_test.cc), micro-benchmarks (bench/*_bench.cc) and fuzz targets
+# Unit tests (src/**/*_test.cc), micro-benchmarks (bench/*.cc) and fuzz targets
 # (fuzz/*_fuzz.cc). None of them is part of `product`; each is skipped when its library is missing.
 
-set(host_libraries brood_pygateway brood_gateway brood_slap brood_client brood_http brood_native brood_tls brood_auth brood_scram brood_session brood_daemon brood_zygote brood_worker brood_launch brood_wire
-  brood_base)
+set(host_libraries brood_pygateway brood_master brood_gateway brood_slap brood_client brood_http
+  brood_native brood_tls brood_auth brood_scram brood_session brood_daemon brood_zygote brood_worker
+  brood_launch brood_wire brood_base)
 add_custom_target(host_libraries)  # what clang-tidy looks at, with `product`
 foreach(library IN LISTS host_libraries)
   get_target_property(type ${library} TYPE)
@@ -42,6 +43,11 @@ if(benchmark_FOUND AND benchmarks)
     RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bench)
 endif()
 
+add_executable(channel_echo EXCLUDE_FROM_ALL bench/channel_echo.cc)
+target_link_libraries(channel_echo PRIVATE brood_flags_host brood_gateway)
+set_target_properties(channel_echo PROPERTIES
+  RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bench)
+
 # --- fuzz targets --------------------------------------------------------------------------------
 if(BROOD_FUZZ)
   add_custom_target(fuzz_targets)
@@ -50,7 +56,7 @@ if(BROOD_FUZZ)
     cmake_path(GET source STEM name)
     add_executable(${name} EXCLUDE_FROM_ALL ${source})
     target_link_libraries(${name} PRIVATE brood_flags_host brood_daemon brood_launch brood_session
-      brood_auth brood_client brood_http brood_native brood_gateway)
+      brood_auth brood_client brood_http brood_native brood_gateway brood_master)
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
     set_target_properties(${name} PROPERTIES
       RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/fuzz)

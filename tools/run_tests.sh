@@ -143,6 +143,8 @@ installed_files=(bin/brood bin/brood-python bin/broodd libexec/brood/brood-tool
   lib/brood/_brood.abi3.so lib/brood/python/brood/__init__.py share/man/man1/brood.1
   share/bash-completion/completions/brood lib/systemd/user/broodd.socket
   lib/systemd/user/broodd.service include/brood/client.h lib/libbrood_client.a
+  include/brood/gateway.h include/brood/channel.h include/brood/value.h lib/libbrood_gateway.a
+  lib/pkgconfig/brood-gateway.pc
   lib/cmake/brood/broodConfig.cmake lib/pkgconfig/brood.pc lib/brood/python/brood/client.py
   share/brood/environments/math/brood.toml share/brood/gateways/socketserver.py
   share/brood/gateways/fileserver.py share/brood/gateways/triangle.py)
