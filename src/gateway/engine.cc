@@ -380,6 +380,11 @@ void Engine::allow_threads() {
     provide_thread(static_cast<Queue>(queue));
 }
 
+bool Engine::has_request(Queue queue) {
+  Lock lock(mutex_);
+  return !inboxes_[static_cast<int>(queue)].requests.empty();
+}
+
 Wait Engine::next(Queue queue, Arrival& request, int64_t deadline, bool leads) {
   Lock lock(mutex_);
   Inbox& inbox = inboxes_[static_cast<int>(queue)];

@@ -210,6 +210,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // From now on Options::spawn may be called.
   void allow_threads();
   Wait next(Queue queue, Arrival& request, int64_t deadline, bool leads);
+  bool has_request(Queue queue);  // next() would not wait, unless another thread is sooner
   // The next item of a channel whose callback is due; false: none is left, and `ended` says whether
   // the channel has come to its end.
   bool take_due(ChannelState& channel, Payload& item, bool& ended);

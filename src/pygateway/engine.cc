@@ -279,8 +279,13 @@ PyObject* next(PyObject* self, PyObject* arguments, PyObject* keywords) {
       object->due.reset();
     }
     gateway::Arrival arrival;
-    const Wait result = released(
-        [&] { return object->engine->next(static_cast<Queue>(queue), arrival, deadline, leads); });
+    const auto take = [&](int64_t until) {
+      return object->engine->next(static_cast<Queue>(queue), arrival, until, leads);
+    };
+    // What is there already is taken without letting the GIL go.
+    Wait result = Wait::kTimeout;
+    if (object->engine->has_request(static_cast<Queue>(queue))) result = take(0);
+    if (result == Wait::kTimeout) result = released([&] { return take(deadline); });
     if (result == Wait::kInterrupted && PyErr_CheckSignals() != 0) return nullptr;
     if (result == Wait::kTimeout || result == Wait::kEnded) Py_RETURN_NONE;
     if (result == Wait::kInterrupted) continue;

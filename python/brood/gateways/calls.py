@@ -28,11 +28,13 @@ class CallFuture(Future):
     Who has taken a future's `_free` away may take the answer from its channel: del works for one thread only.
     """
 
-    __slots__ = ("_channel", "_free", "_answer", "_late")
+    __slots__ = ("_channel", "_free", "_answer", "_late", "_whole")
 
     def __init__(self, channel):
         self._channel = channel
         self._free = True
+        self._answer = None
+        self._whole = False  # Future.__init__ was called
 
     def __getattr__(self, name):  # for what Future.__init__ would have made, and slots that are empty
         if name in ("_condition", "_state", "_result", "_exception", "_waiters", "_done_callbacks"):
@@ -46,7 +48,7 @@ class CallFuture(Future):
         """What the function returned; raises RemoteError, GatewayLost, DeadlineExceeded, CancelledError, TimeoutError (of concurrent.futures)."""
         if self._take():
             self._receive(timeout)
-        if "_condition" in self.__dict__ or self._answer is None:
+        if self._whole or self._answer is None:
             return super().result(timeout)
         value, error = self._answer
         if error is None:
@@ -59,7 +61,7 @@ class CallFuture(Future):
     def exception(self, timeout=None):
         if self._take():
             self._receive(timeout)
-        if "_condition" in self.__dict__ or self._answer is None:
+        if self._whole or self._answer is None:
             return super().exception(timeout)
         return self._answer[1]
 
@@ -113,19 +115,20 @@ class CallFuture(Future):
             raise
         self._answer = answer
         self._channel = None
-        if "_condition" in self.__dict__:
+        if self._whole:
             self._publish()
 
     def _give_back(self):
         self._free = True
-        if "_condition" in self.__dict__:
+        if self._whole:
             self._complete()
 
     def _complete(self):
         """Makes the rest of the Future, and sees to it that the answer will be there."""
         with _making:
-            if "_condition" not in self.__dict__:
+            if not self._whole:
                 super().__init__()
+                self._whole = True
         if self._answer is not None:
             self._publish()
         elif self._take():

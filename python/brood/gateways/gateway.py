@@ -64,7 +64,10 @@ class Gateway:
     def call_async(self, function, /, *args, deadline=None, **kwargs):
         """The same; a CallFuture at once (or, while 16,384 calls are unanswered, later)."""
         module, owner, name, with_context = _targets.of(function)
-        future = CallFuture(self._request(CALL, [module, owner, name, args, kwargs, deadline, with_context]))
+        if self._leaves:
+            self._check()
+        value = [module, owner, name, args, kwargs, deadline, with_context]
+        future = CallFuture(self._engine.request(self.context, CALL, value))
         if deadline is not None:
             self._group.deadlines.add(future, deadline, self.kill)
         return future
