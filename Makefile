@@ -3,6 +3,7 @@
 # make demo          deps + build + examples/demo.sh
 # make test          deps + build + every check and test; ends in a line of counts
 # make install       into PREFIX (default /usr/local); DESTDIR is honoured
+# make uninstall     removes what was installed from this build tree
 # make deb           a Debian package in dist/
 # make lint format   check / apply the code style
 # make clean         remove every build directory
@@ -13,7 +14,7 @@ PREFIX  ?= /usr/local
 BUILD   ?= $(if $(filter release,$(PRESET)),build,build-$(PRESET))
 TARGETS ?= $(if $(filter release,$(PRESET)),product,all)
 
-.PHONY: all configure deps demo test install deb lint format clean
+.PHONY: all configure deps demo test install uninstall deb lint format clean
 
 all: configure
 	cmake --build $(BUILD) --target $(TARGETS)
@@ -35,6 +36,10 @@ test: deps
 
 install: all
 	cmake --install $(BUILD) --prefix $(PREFIX)
+	cp $(BUILD)/install_manifest.txt $(BUILD)/installed.txt
+
+uninstall:
+	tools/uninstall.sh $(BUILD)/installed.txt
 
 deb: all
 	cd $(BUILD) && cpack -G DEB -B package

@@ -3,6 +3,17 @@
 install(FILES ${PROJECT_BINARY_DIR}/bin/brood-python DESTINATION bin)
 install(DIRECTORY python/brood DESTINATION lib/brood/python
   FILES_MATCHING PATTERN "*.py" PATTERN __pycache__ EXCLUDE)
+# Without byte code, every start of a local gateway compiles what it imports: people cannot write there. A Debian package
+# gets it where it is installed (packaging/debian/postinst).
+install(CODE "
+  set(folder \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/lib/brood/python\")
+  if(NOT folder MATCHES /_CPack_Packages/)
+    execute_process(COMMAND_ERROR_IS_FATAL ANY COMMAND ${BROOD_BUILD_PYTHON} -ISm compileall -q
+      -s \"\$ENV{DESTDIR}/\" -p / \"\${folder}\")
+    file(GLOB_RECURSE compiled RELATIVE \"\${folder}\" \"\${folder}/*.pyc\")
+    list(TRANSFORM compiled PREPEND \"\${CMAKE_INSTALL_PREFIX}/lib/brood/python/\")
+    list(APPEND CMAKE_INSTALL_MANIFEST_FILES \${compiled})
+  endif()")
 install(FILES packaging/man/brood.1 packaging/man/brood-python.1 packaging/man/broodd.1
   DESTINATION share/man/man1)
 install(FILES packaging/completion/brood DESTINATION share/bash-completion/completions)

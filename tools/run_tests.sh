@@ -1,7 +1,7 @@
 #!/bin/bash
 # Every check and test, as CI runs them; ends in a line of counts.
 # usage: tools/run_tests.sh [section...]     default: all, in this order
-#   style    include rules of src/layers.txt, clang-format, shell syntax
+#   style    include rules of src/layers.txt, clang-format, shell syntax, size of a gateway's first stage
 #   release  GCC build with -Werror; the thin client is static and has no iostreams
 #   unit     unit tests                       e2e   pytest against the release build
 #   install  `make install` into a scratch prefix and the Debian package
@@ -84,6 +84,7 @@ section_style() {
   check "layers" tools/lint.sh layers
   check "format" tools/lint.sh format
   check "shell syntax" bash_syntax
+  check "first stage" first_stage_is_small
 }
 
 bash_syntax() {
@@ -92,6 +93,14 @@ bash_syntax() {
     [[ ! -f $file ]] || bash -n "$file" || status=1
   done
   return $status
+}
+
+first_stage_is_small() {
+  PYTHONPATH=python $python - <<'END'
+from brood.gateways.core import stage
+print(f"first stage of gateways: {len(stage.STAGE)} bytes, payload: {len(stage.payload())} bytes, compressed")
+assert len(stage.STAGE) < 600
+END
 }
 
 section_release() {
@@ -121,7 +130,13 @@ section_e2e() {
 
 section_install() {
   check "installed tree" install_works
-  check "Debian package" package_is_complete
+  check "Debian package" package_is_complete || return
+  if unshare --mount true 2>/dev/null; then
+    check "Debian package, installed and removed" unshare --mount bash -c "$(declare -f); package_installs"
+  else
+    skipped=$((skipped + 1))
+    echo "SKIPPED: a package is installed by root only"
+  fi
 }
 
 installed_files=(bin/brood bin/brood-python bin/broodd libexec/brood/brood-tool
@@ -145,7 +160,32 @@ install_works() {
     echo "broodd.service does not start $prefix/bin/broodd" && return 1
   }
   PATH=/usr/bin:/bin "$prefix/bin/brood" --version || return
-  [[ $(BROOD=off "$prefix/bin/brood-python" -c 'print(6 * 7)') == 42 ]]
+  [[ $(BROOD=off "$prefix/bin/brood-python" -c 'print(6 * 7)') == 42 ]] || return
+  has_byte_code "$prefix/lib/brood/python" && examples_run "$prefix" && can_be_uninstalled "$prefix"
+}
+
+# has_byte_code <package folder> [command before python]: what a local gateway imports is not compiled anew
+has_byte_code() {
+  local said
+  said=$("${@:2}" env PYTHONPATH="$1" PYTHONDONTWRITEBYTECODE=1 $python -v -c 'import brood
+with brood.Group(["popen"]) as group: print("started", group[0].call(abs, -1))' 2>&1)
+  grep -q '^started 1$' <<<"$said" && grep -q "matches $1" <<<"$said" || {
+    echo "no gateway starts from byte code of $1: $(tail -n 1 <<<"$said")" && return 1
+  }
+  ! grep -E "^# code object from '?$1.*\.py'?\$" <<<"$said"
+}
+
+examples_run() {  # examples_run <prefix>
+  local -x PYTHONPATH=$1/lib/brood/python
+  $python "$1/share/brood/gateways/triangle.py" | grep -c . | grep -qx 3 &&
+    $python "$1/share/brood/gateways/fileserver.py" popen "$1/lib/pkgconfig/brood.pc" | cmp - "$1/lib/pkgconfig/brood.pc"
+}
+
+can_be_uninstalled() {  # can_be_uninstalled <prefix>
+  local left
+  tools/uninstall.sh build/install_manifest.txt
+  left=$(find "$1" ! -type d -o -path '*/brood*')
+  [[ -z $left ]] || { echo "left after uninstall:" $left && return 1; }
 }
 
 package_is_complete() {
@@ -163,6 +203,21 @@ package_is_complete() {
   dpkg-deb -x "$package" build/test-package/root
   PATH=/usr/bin:/bin build/test-package/root/usr/bin/brood --version &&
     [[ $(BROOD=off build/test-package/root/usr/bin/brood-python -c 'print(6 * 7)') == 42 ]]
+}
+
+# In a mount namespace of its own: in a view of this machine whose changes nobody else sees.
+package_installs() {
+  local root=$PWD/build/test-package/view
+  python=/usr/bin/python3
+  mkdir -p "$root" && mount -t tmpfs tmpfs "$root" && mkdir "$root"/{changes,work,all} &&
+    mount -t overlay -o "lowerdir=/,upperdir=$root/changes,workdir=$root/work" overlay "$root/all" &&
+    mount --rbind /proc "$root/all/proc" && mount --rbind /dev "$root/all/dev" &&
+    cp build/test-package/*.deb "$root/all/brood.deb" || return
+  chroot "$root/all" dpkg -i /brood.deb >/dev/null || return
+  has_byte_code /usr/lib/brood/python chroot "$root/all" || return
+  chroot "$root/all" dpkg -P brood >/dev/null || return
+  left=$(cd "$root/changes" && find usr/bin usr/lib usr/libexec usr/share usr/include -path '*brood*' ! -type c)
+  [[ -z $left ]] || { echo "left after dpkg -P:" $left && return 1; }
 }
 
 section_asan() {

@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -105,7 +107,8 @@ Wait Engine::sleep(Lock& lock, Waiter& waiter, const void* what, Link* wanted, b
 }
 
 bool Engine::lead(Link& link) {
-  if (link.dead || link.reading == Link::Reading::kLeader || link.broker_reads) return false;
+  if (link.dead || link.held || link.reading == Link::Reading::kLeader || link.broker_reads)
+    return false;
   const bool registered = link.reading == Link::Reading::kBroker;
   link.reading = Link::Reading::kLeader;
   ++link.led;
@@ -128,17 +131,54 @@ void Engine::read_link(Lock& lock, Link& link, const LinkReader::Allocate& alloc
   const int error = errno;
   lock.lock();
   if (link.dead) return;
-  if (heartbeat_ > 0) last_heard_ = monotonic_ns();
+  if (link.heartbeat > 0) link.last_heard = monotonic_ns();
   if (filled == LinkReader::Fill::kEnd) return fail(link, "its other end has closed");
   if (filled == LinkReader::Fill::kFailed) return fail(link, std::strerror(error));
   InFrame frame;
   LinkReader::Step step = LinkReader::Step::kPartial;
+  full_ = nullptr;
   while (!link.dead && (step = link.reader.next(frame)) == LinkReader::Step::kFrame) {
     stats_.bytes_in += kPreamble + frame.body.size();
     route(link, std::move(frame));
   }
   if (!link.dead && step == LinkReader::Step::kMalformed)
     fail(link, "what came is no frame: " + link.reader.error());
+  if (full_ != nullptr && !link.dead && !full_->dead) hold(link, *full_);
+}
+
+// What a neighbour sends to others, or what it has us answer, fills no memory. The parent is always
+// read: its orders must come through, and so a circle of such waits cannot close.
+void Engine::hold(Link& source, Link& full) {
+  if (source.held || is_parent(source)) return;
+  source.held = true;
+  full.holds.push_back(source.peer);
+  update_events(source);
+}
+
+void Engine::let_go(Link& full) {
+  for (const uint32_t peer : std::exchange(full.holds, {})) {
+    const auto found = links_.find(peer);
+    if (found == links_.end()) continue;
+    Link& link = *found->second;
+    link.held = false;
+    update_events(link);
+    for (Waiter* waiter : waiters_)
+      if (waiter->wanted == &link) waiter->wake();
+  }
+  wake(&full.holds);
+}
+
+Wait Engine::wait_for_room(Lock& lock, const ChannelState& channel, int64_t deadline) {
+  Link* hop = next_hop(channel.peer);
+  if (hop == nullptr || hop->writer.bytes() <= kMostUnwritten) return Wait::kDone;
+  if (deadline == 0) return Wait::kTimeout;
+  ++waiting_for_room_;
+  const Wait waited = wait(lock, &hop->holds, channel.peer, deadline, [&] {
+    const Link* now = next_hop(channel.peer);
+    return now == nullptr || now->writer.bytes() <= kMostUnwritten || channel.closed;
+  });
+  --waiting_for_room_;
+  return waited;
 }
 
 // --- writing -------------------------------------------------------------------------------------
@@ -161,18 +201,20 @@ void Engine::flush(Lock& lock, Link& link) {
   LinkWriter::Wrote wrote = LinkWriter::Wrote::kAll;
   int error = 0;
   while (!link.writer.empty() && wrote == LinkWriter::Wrote::kAll && !link.dead) {
-    const size_t before = link.writer.bytes();
     link.writer.begin();
     lock.unlock();
     wrote = link.writer.write(link.out(), link.is_socket);
     error = errno;
     lock.lock();
-    link.writer.settle();
-    stats_.bytes_out += before - std::min(before, link.writer.bytes());
+    const size_t written = link.writer.settle();
+    feed(link);
+    stats_.bytes_out += written;
   }
   link.writing = false;
   link.last_write = monotonic_ns();
   if (link.dead) return;
+  if ((waiting_for_room_ > 0 || !link.holds.empty()) && link.writer.bytes() <= kMostUnwritten)
+    let_go(link);
   if (wrote == LinkWriter::Wrote::kFailed) return fail(link, std::strerror(error));
   if (wrote == LinkWriter::Wrote::kSome) {
     link.wants_write = true;
@@ -196,7 +238,7 @@ void Engine::flush_all(Lock& lock) {
 // What epoll watches of a link: its reading side if that is the broker's, its writing side if the
 // kernel takes no more.
 void Engine::update_events(Link& link) {
-  const bool reads = link.reading == Link::Reading::kBroker && !link.dead;
+  const bool reads = link.reading == Link::Reading::kBroker && !link.dead && !link.held;
   const bool writes = link.wants_write && !link.dead;
   const auto set = [&](int fd, uint32_t events) {
     epoll_event event{.events = events, .data = {.u64 = reinterpret_cast<uint64_t>(&link)}};
@@ -214,8 +256,7 @@ void Engine::update_events(Link& link) {
 }
 
 void Engine::fail(Link& link, const std::string& why) {
-  const bool is_parent = !ancestors_.empty() && link.peer == ancestors_.front();
-  if (is_parent)
+  if (is_parent(link))
     end_link(link, "the link from " + name_ + " to its parent has ended: " + why);
   else if (link.leaving)
     end_link(link, link.name + " has left");
@@ -227,6 +268,7 @@ void Engine::end_link(Link& link, const std::string& text) {
   if (link.dead) return;
   link.dead = true;
   update_events(link);
+  let_go(link);
   if (link.is_socket) shutdown(link.out(), SHUT_RDWR);
   const auto found = links_.find(link.peer);
   dead_links_.push_back(std::move(found->second));
@@ -234,7 +276,7 @@ void Engine::end_link(Link& link, const std::string& text) {
   for (Waiter* waiter : waiters_)
     if (waiter->wanted == &link) waiter->wake();
   arm(monotonic_ns());  // the broker frees the link
-  if (!ancestors_.empty() && link.peer == ancestors_.front()) return parent_lost(text);
+  if (is_parent(link)) return parent_lost(text);
   std::vector<uint32_t> contexts{link.peer};
   for (const auto& [context, via] : routes_)
     if (via == link.peer) contexts.push_back(context);
@@ -289,7 +331,7 @@ void Engine::handle_event(Lock& lock, uint64_t tag, uint32_t events) {
     update_events(link);
     flush(lock, link);
   }
-  if (!link.dead && link.reading == Link::Reading::kBroker &&
+  if (!link.dead && link.reading == Link::Reading::kBroker && !link.held &&
       (events & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
     link.broker_reads = true;
     read_link(lock, link, {});
@@ -324,6 +366,8 @@ void Engine::handle_due() {
 
 // PING to children on other machines; a parent that is silent is lost.
 void Engine::beat(int64_t now) {
+  constexpr int kTimes = 4;  // heartbeats without one: the link is broken
+  std::vector<Link*> silent;
   for (auto& [peer, link] : links_) {
     if (link->heartbeat == 0) continue;
     if (link->next_ping <= now) {
@@ -331,13 +375,14 @@ void Engine::beat(int64_t now) {
       link->next_ping = now + link->heartbeat;
     }
     arm(link->next_ping);
+    if (link->held) link->last_heard = now;  // what has come is not read
+    if (!is_parent(*link) && !link->pings) continue;
+    const int64_t due = link->last_heard + kTimes * link->heartbeat;
+    due <= now ? silent.push_back(link.get()) : arm(due);
   }
-  if (heartbeat_ == 0 || ancestors_.empty()) return;
-  const auto parent = links_.find(ancestors_.front());
-  if (parent == links_.end()) return;
-  const int64_t due = last_heard_ + 4 * heartbeat_;
-  if (due <= now) return fail(*parent->second, "nothing was heard from there for too long");
-  arm(due);
+  for (Link* link : silent)
+    fail(*link, fmt::format("nothing was heard from there for {:g} seconds",
+                            static_cast<double>(kTimes * link->heartbeat) / kSecond));
 }
 
 void Engine::read_capture(Capture& capture) {

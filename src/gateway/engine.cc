@@ -106,24 +106,6 @@ void Engine::introduce(ChannelState& channel, Link& hop) {
   append(hop, FrameType::kOpen, {channel.peer, context_, 0}, std::string_view(body, sizeof body));
 }
 
-// A long value goes in pieces, so that what others send comes in between.
-void Engine::send_value(const ChannelState& channel, Link& link, FrameType last,
-                        std::string_view prefix, const Payload& rest) {
-  const Head head{channel.peer, context_, channel.number};
-  const size_t whole = prefix.size() + rest.size();
-  if (whole <= kSingle) return append(link, last, head, prefix, rest);
-  size_t sent = 0;
-  while (sent < whole) {
-    const bool is_last = whole - sent <= kPiece;
-    const std::string_view text = sent < prefix.size() ? prefix.substr(sent, kPiece) : "";
-    const size_t begin = sent + text.size() - prefix.size();
-    Payload part =
-        sent + text.size() < prefix.size() ? Payload() : rest.part(begin, kPiece - text.size());
-    sent += text.size() + part.size();
-    append(link, is_last ? last : FrameType::kPart, head, text, std::move(part));
-  }
-}
-
 Wait Engine::request(uint32_t peer, FrameType type, std::string_view body, ChannelPtr& channel,
                      int64_t deadline) {
   Lock lock(mutex_);
@@ -153,7 +135,7 @@ Wait Engine::request(uint32_t peer, FrameType type, std::string_view body, Chann
     ++unanswered_[peer];
     ++stats_.calls;
   }
-  send_value(*channel, *hop, type, body);
+  append_in_order(*hop, type, {peer, context_, channel->number}, body);
   pushed(lock, *hop);
   return Wait::kDone;
 }
@@ -161,14 +143,19 @@ Wait Engine::request(uint32_t peer, FrameType type, std::string_view body, Chann
 void Engine::post(uint32_t peer, FrameType type, std::string_view body) {
   Lock lock(mutex_);
   if (peer == context_ && type == FrameType::kLog)
-    return push(Queue::kService, {type, peer, nullptr, Payload(body)}), void(++waiting_logs_);
+    return admit_log(body.size(), peer)
+               ? push(Queue::kService, {type, peer, nullptr, Payload(body)})
+               : void();
   Link* hop = next_hop(peer);
   constexpr size_t kCongested = 4 << 20;
   if (hop == nullptr) return;
   if (type == FrameType::kLog && hop->writer.bytes() > kCongested) {
     ++stats_.lost_logs;
+    ++untold_sent_;
     return;
   }
+  if (type == FrameType::kLog && untold_sent_ > 0)
+    append(*hop, type, {peer, context_, 0}, lost_record(untold_sent_));
   append(*hop, type, {peer, context_, 0}, body);
   pushed(lock, *hop);
 }
@@ -183,12 +170,14 @@ Wait Engine::send(ChannelState& channel, std::string_view prefix, const Payload&
     });
     if (waited != Wait::kDone) return waited;
   }
+  if (const Wait waited = wait_for_room(lock, channel, deadline); waited != Wait::kDone)
+    return waited;
   if (channel.closed || channel.ended_here || stopping_) return Wait::kEnded;
   Link* hop = next_hop(channel.peer);
   if (hop == nullptr) return Wait::kEnded;
   channel.outstanding += prefix.size() + rest.size() + kItemCost;
   introduce(channel, *hop);
-  send_value(channel, *hop, FrameType::kItem, prefix, rest);
+  append_in_order(*hop, FrameType::kItem, {channel.peer, context_, channel.number}, prefix, rest);
   pushed(lock, *hop);
   return Wait::kDone;
 }
@@ -238,7 +227,7 @@ void Engine::end(ChannelState& channel) {
   channel.ended_here = true;
   if (Link* hop = next_hop(channel.peer)) {
     introduce(channel, *hop);
-    append(*hop, FrameType::kEnd, {channel.peer, context_, channel.number}, "");
+    append_in_order(*hop, FrameType::kEnd, {channel.peer, context_, channel.number}, "");
     pushed(lock, *hop);
   }
 }
@@ -253,7 +242,7 @@ void Engine::close_locked(Lock& lock, ChannelState& channel, std::string_view er
   closed(channel);
   Link* hop = channel.used ? next_hop(channel.peer) : nullptr;
   if (hop == nullptr) return;
-  append(*hop, FrameType::kClose, {channel.peer, context_, channel.number}, error);
+  append_in_order(*hop, FrameType::kClose, {channel.peer, context_, channel.number}, error);
   pushed(lock, *hop);
 }
 
@@ -262,7 +251,7 @@ bool Engine::finish(ChannelState& channel, std::string_view value) {
   if (channel.closed) return false;
   if (Link* hop = next_hop(channel.peer)) {
     introduce(channel, *hop);
-    send_value(channel, *hop, FrameType::kReturn, value);
+    append_in_order(*hop, FrameType::kReturn, {channel.peer, context_, channel.number}, value);
     closed(channel);
     pushed(lock, *hop);
   }
@@ -279,6 +268,10 @@ void Engine::set_callback(ChannelState& channel) {
 
 void Engine::release(ChannelState& channel) {
   Lock lock(mutex_);
+  if (channel.error && !channel.has_callback && !stopping_)
+    push(Queue::kCallbacks,
+         {FrameType::kClose, channel.peer, nullptr, Payload(std::move(*channel.error))});
+  channel.error.reset();
   if (channel.closed) return;
   if (!channel.used) {
     channels_.erase(key(channel.peer, channel.number));
@@ -287,7 +280,7 @@ void Engine::release(ChannelState& channel) {
   } else if (!channel.ended_here) {
     channel.ended_here = true;
     if (Link* hop = next_hop(channel.peer)) {
-      append(*hop, FrameType::kEnd, {channel.peer, context_, channel.number}, "");
+      append_in_order(*hop, FrameType::kEnd, {channel.peer, context_, channel.number}, "");
       pushed(lock, *hop);
     }
   }
@@ -406,7 +399,10 @@ Wait Engine::next(Queue queue, Arrival& request, int64_t deadline, bool leads) {
   --stats_.queued;
   ++inbox.taken;
   provide_thread(queue);  // for those behind it
-  if (request.type == FrameType::kLog) --waiting_logs_;
+  if (request.type == FrameType::kLog) {
+    --waiting_logs_;
+    waiting_log_bytes_ -= request.body.size();
+  }
   if (request.type == FrameType::kModule) --modules_[request.peer];
   return Wait::kDone;
 }

@@ -39,6 +39,7 @@
 namespace brood::gateway {
 
 inline constexpr size_t kFlushBytes = 32 << 10;
+inline constexpr size_t kMostUnwritten = 32 << 20;  // bytes that wait for a link
 inline constexpr int64_t kQuiet = 30'000;        // ns without a write after which one goes at once
 inline constexpr int64_t kFlushDelay = 100'000;  // ns
 inline constexpr int64_t kLinger = 1'000'000;    // ns
@@ -54,7 +55,8 @@ struct Arrival {
   FrameType type = FrameType::kPing;
   uint32_t peer = 0;
   ChannelPtr channel;  // to answer on; for kCallbacks the channel that has something due:
-                       // kItem: take_due(), kEnd: it can be received from, kCredit: sent to
+                       // kItem: take_due(), kEnd: it can be received from, kCredit: sent to;
+                       // null with kClose: `body` is an error that nobody can receive any more
   Payload body;
 };
 
@@ -67,7 +69,24 @@ enum class Wait {
 
 struct EngineStats {
   size_t channels = 0, calls = 0, queued = 0, tasks = 0;
+  size_t unwritten = 0;  // bytes that are not with the kernel yet
   uint64_t dropped = 0, lost_logs = 0, bytes_in = 0, bytes_out = 0;
+};
+
+// A value of which some goes whenever the link has room, so that what others send goes in between;
+// and what its channel says behind it.
+struct LongItem {
+  struct Frame {
+    FrameType type;
+    std::string prefix;
+    Payload rest;
+    size_t sent = 0;  // bytes of both
+  };
+  bool is_of(const Head& other) const {
+    return head.channel == other.channel && head.to == other.to;
+  }
+  Head head;
+  std::deque<Frame> frames;
 };
 
 // A link to a neighbour, as the engine keeps it.
@@ -93,12 +112,17 @@ class Link {
   bool dead = false;
   bool dirty = false;    // in the engine's list
   bool leaving = false;  // BYE came
-  Spin spin;             // of who leads
-  uint64_t led = 0;      // how often somebody led; the broker compares
+  bool held = false;     // not read: what it has sent or asked for fills another link, or its own
+  std::deque<LongItem> long_items;  // one of each channel goes on, in turn
+  std::vector<uint32_t> holds;      // neighbours that are held until this one has room
+  Spin spin;                        // of who leads
+  uint64_t led = 0;                 // how often somebody led; the broker compares
   uint64_t led_before = 0;
   int64_t last_write = 0;  // ns
   int64_t heartbeat = 0;   // ns between PINGs; 0: none
   int64_t next_ping = 0;   // ns
+  int64_t last_heard = 0;  // ns
+  bool pings = false;      // the other side does, too: its silence means something
   int faults = 0;          // frames that no race explains
 
  private:
@@ -113,7 +137,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
     std::vector<uint32_t> ancestors;  // parent first; the root has none
     std::string name = "master";
     Limits limits;
-    int64_t heartbeat = 0;  // ns; nothing heard from the parent for four times that: it is lost
+    int64_t heartbeat = 0;  // ns between PINGs to the parent; nothing heard for four times that:
+                            // it is lost
     // Called in a new thread when something waits in a queue and nobody waits for it.
     std::function<void(Engine&, Queue)> spawn;
     // Called by threads that wait, for an item that is one long bytes.
@@ -131,7 +156,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // --- links and routes ---
   // The mark and GREET were exchanged; `ahead` is what was read beyond. `out` is empty if the
   // stream is one descriptor. Fails if the engine has stopped or has that link.
-  // `heartbeat`, ns: so often a PING goes there; 0: never.
+  // `heartbeat`, ns: so often a PING goes there, and a child that sends PINGs, too, is lost when
+  // nothing was heard from it for four times that; 0: never. That of the parent is the engine's.
   Result<void> add_link(uint32_t peer, std::string name, Fd in, Fd out, std::string_view ahead,
                         int64_t heartbeat = 0);
   // Why there can be no link to that context: it is gone, or linked already; empty: there can be
@@ -153,7 +179,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // A frame without a channel, or with the channel's number for OPEN's like. Dropped when nobody is
   // there.
   void post(uint32_t peer, FrameType type, std::string_view body);
-  // Waits while the window is full. kEnded: nothing was sent.
+  // Waits while the window is full, or kMostUnwritten wait for the link. kEnded: nothing was sent.
   // The item is `prefix` and `rest`; a long rest is not copied. `deadline` 0: never waits.
   Wait send(ChannelState& channel, std::string_view prefix, const Payload& rest, int64_t deadline);
   // kEnded: no item is left and none will come; then take_end() says why.
@@ -236,6 +262,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void introduce(ChannelState& channel, Link& hop);
   void end_all(const std::string& why);
   void callback_due(ChannelState& channel);
+  bool admit_log(size_t bytes, uint32_t peer);
   void readable(ChannelState& channel);
   void push(Queue queue, Arrival request);
   uint64_t watch_locked(int64_t ns);
@@ -256,6 +283,10 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void pushed(Lock& lock, Link& link);
   void flush(Lock& lock, Link& link);
   void flush_all(Lock& lock);
+  Wait wait_for_room(Lock& lock, const ChannelState& channel, int64_t deadline);
+  void hold(Link& source, Link& full);
+  void let_go(Link& full);
+  void feed(Link& link);
   void fail(Link& link, const std::string& why);
   void end_link(Link& link, const std::string& text);
   void update_events(Link& link);
@@ -279,12 +310,13 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // --- router.cc: whose frame, for whom ---
   Link* next_hop(uint32_t context);
   uint32_t child_before(uint32_t context) const;  // context itself if it is no descendant
+  bool is_parent(const Link& link) const;
   bool is_descendant(uint32_t context) const;
   bool is_ancestor(uint32_t context) const;
   void append(Link& link, FrameType type, const Head& head, std::string_view prefix,
               Payload rest = {});
-  void send_value(const ChannelState& channel, Link& link, FrameType last, std::string_view prefix,
-                  const Payload& rest = {});
+  void append_in_order(Link& link, FrameType type, const Head& head, std::string_view prefix,
+                       const Payload& rest = {});
   void route(Link& from, InFrame frame);
   void deliver(Link& from, InFrame frame);
   void deliver_to_channel(InFrame& frame);
@@ -298,6 +330,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void fault(Link& link, const char* what);
   void gone(const std::vector<uint32_t>& contexts, const std::string& why, const Link* except);
   void neighbour_lost(Link& from, std::string_view body);
+  std::string lost_record(uint64_t& untold) const;
   void parent_lost(const std::string& why);
   void log_line(const std::string& name, std::string_view line);
 
@@ -331,8 +364,10 @@ class Engine : public std::enable_shared_from_this<Engine> {
   uint64_t last_watch_ = 0;
   int watch_writer_ = -1;
   double told_watch_ = 0;
-  size_t waiting_logs_ = 0;
-  int64_t last_heard_ = 0;  // ns; from the parent
+  size_t waiting_logs_ = 0, waiting_log_bytes_ = 0;
+  uint64_t untold_sent_ = 0, untold_received_ = 0;  // of stats_.lost_logs
+  int waiting_for_room_ = 0;                        // threads
+  Link* full_ = nullptr;  // that the frames of a link being read have filled
   EngineStats stats_;
   std::vector<Link*> dirty_;  // have something to write that nobody writes
   bool queues_over_ = false;  // the parent is lost

@@ -190,9 +190,9 @@ LinkWriter::Wrote LinkWriter::write(int fd, bool is_socket) {
   return Wrote::kAll;
 }
 
-void LinkWriter::settle() {
+size_t LinkWriter::settle() {
   bytes_ -= written_;
-  written_ = 0;
+  return std::exchange(written_, 0);
 }
 
 void LinkWriter::clear() {

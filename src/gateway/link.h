@@ -74,8 +74,8 @@ class LinkWriter {
   // Writes until all of it is with the kernel or it takes no more. Without the lock. kFailed leaves
   // errno.
   Wrote write(int fd, bool is_socket);
-  // Under the lock, after write(): accounts for what was written.
-  void settle();
+  // Under the lock, after write(): the bytes that were written are accounted for, and returned.
+  size_t settle();
   void clear();
 
  private:

@@ -59,9 +59,9 @@ Result<void> Engine::add_link(uint32_t peer, std::string name, Fd in, Fd out,
     route(link, std::move(frame));
   if (!link.dead) {
     update_events(link);
-    link.heartbeat = heartbeat;
-    link.next_ping = last_heard_ = monotonic_ns();
-    if (heartbeat > 0 || heartbeat_ > 0) arm(link.next_ping);
+    link.heartbeat = is_parent(link) ? heartbeat_ : heartbeat;
+    link.next_ping = link.last_heard = monotonic_ns();
+    if (link.heartbeat > 0) arm(link.next_ping);
   }
   flush_all(lock);
   return {};
@@ -135,8 +135,9 @@ bool Engine::drain(int64_t ns) {
     capture->finish(line);
   }
   const auto written = [&] {
-    return std::all_of(links_.begin(), links_.end(),
-                       [](const auto& item) { return item.second->writer.empty(); });
+    return std::all_of(links_.begin(), links_.end(), [](const auto& item) {
+      return item.second->writer.empty() && item.second->long_items.empty();
+    });
   };
   const int64_t deadline = monotonic_ns() + ns;
   Wait waited;
@@ -201,6 +202,8 @@ EngineStats Engine::stats() {
   Lock lock(mutex_);
   EngineStats stats = stats_;
   stats.channels = channels_.size();
+  for (const auto& [peer, link] : links_)
+    stats.unwritten += link->writer.bytes();
   stats.tasks = inboxes_[static_cast<int>(Queue::kTasks)].requests.size();
   return stats;
 }

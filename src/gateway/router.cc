@@ -49,6 +49,10 @@ bool Engine::is_ancestor(uint32_t context) const {
   return std::find(ancestors_.begin(), ancestors_.end(), context) != ancestors_.end();
 }
 
+bool Engine::is_parent(const Link& link) const {
+  return !ancestors_.empty() && link.peer == ancestors_.front();
+}
+
 bool Engine::is_descendant(uint32_t context) const {
   return links_.contains(child_before(context)) && !is_ancestor(context);
 }
@@ -56,9 +60,47 @@ bool Engine::is_descendant(uint32_t context) const {
 void Engine::append(Link& link, FrameType type, const Head& head, std::string_view prefix,
                     Payload rest) {
   link.writer.append(type, head, prefix, std::move(rest));
+  if (link.writer.bytes() > kMostUnwritten) full_ = &link;
   if (!link.dirty && !link.writing) {
     link.dirty = true;
     dirty_.push_back(&link);
+  }
+}
+
+// A frame of a channel: behind the long values of the same channel. What is long itself goes in
+// pieces.
+void Engine::append_in_order(Link& link, FrameType type, const Head& head, std::string_view prefix,
+                             const Payload& rest) {
+  auto item = std::find_if(link.long_items.begin(), link.long_items.end(),
+                           [&head](const LongItem& other) { return other.is_of(head); });
+  const bool is_long = prefix.size() + rest.size() > kSingle;
+  if (item == link.long_items.end()) {
+    if (!is_long) return append(link, type, head, prefix, rest);
+    item = link.long_items.insert(item, LongItem{head, {}});
+  }
+  item->frames.push_back({type, std::string(prefix), rest});
+  feed(link);
+}
+
+// Has the next pieces of long values written, in turn, as long as little waits.
+void Engine::feed(Link& link) {
+  constexpr size_t kAhead = 2 << 20;  // bytes
+  while (!link.long_items.empty() && link.writer.bytes() < kAhead && !link.dead) {
+    LongItem item = std::move(link.long_items.front());
+    link.long_items.pop_front();
+    LongItem::Frame& frame = item.frames.front();
+    const std::string_view text =
+        std::string_view(frame.prefix).substr(std::min(frame.sent, frame.prefix.size()), kPiece);
+    const size_t begin = frame.sent + text.size() - frame.prefix.size();
+    const bool past = frame.sent + text.size() >= frame.prefix.size();
+    const size_t left = past ? frame.rest.size() - begin : 0;
+    const size_t size = std::min(kPiece - text.size(), left);
+    Payload part = size > 0 ? frame.rest.part(begin, size) : Payload();
+    frame.sent += text.size() + size;
+    const bool is_last = frame.sent == frame.prefix.size() + frame.rest.size();
+    append(link, is_last ? frame.type : FrameType::kPart, item.head, text, std::move(part));
+    if (is_last) item.frames.pop_front();
+    if (!item.frames.empty()) link.long_items.push_back(std::move(item));
   }
 }
 
@@ -73,7 +115,7 @@ void Engine::fault(Link& link, const char* what) {
 }
 
 void Engine::route(Link& from, InFrame frame) {
-  const bool from_child = ancestors_.empty() || from.peer != ancestors_.front();
+  const bool from_child = !is_parent(from);
   if (gone_.contains(frame.head.from)) return drop();  // it does not know yet
   if (from_child && child_before(frame.head.from) != from.peer)
     return fault(from, "a frame in another context's name");
@@ -165,6 +207,10 @@ void Engine::deliver_to_channel(InFrame& frame) {
     case FrameType::kReturn: deliver_item(*channel, frame); return closed(*channel);
     case FrameType::kClose:
       if (frame.body.size() > 0 && !channel->error) channel->error = frame.body.view();
+      if (Link* hop = next_hop(channel->peer))
+        std::erase_if(hop->long_items, [&channel](const LongItem& item) {
+          return item.is_of({channel->peer, 0, channel->number});
+        });
       return closed(*channel);
     case FrameType::kEnd: channel->ended_there = true; return readable(*channel);
     case FrameType::kCredit: {
@@ -218,6 +264,34 @@ void Engine::deliver_request(InFrame& frame) {
        {frame.type, peer, std::move(channel), std::move(frame.body)});
 }
 
+// What says how many records were lost, a value; that is told then.
+std::string Engine::lost_record(uint64_t& untold) const {
+  constexpr int kWarning = 30;  // of Python's logging
+  const std::string text = std::to_string(std::exchange(untold, 0)) +
+                           " log records were lost, there were too many at once";
+  return dump(List{"brood.gateways", kWarning, text}).bytes;
+}
+
+// Whether one more record may wait for who takes it.
+bool Engine::admit_log(size_t bytes, uint32_t peer) {
+  if (waiting_logs_ >= limits_.logs || waiting_log_bytes_ > limits_.window) {
+    ++stats_.lost_logs;
+    ++untold_received_;
+    return false;
+  }
+  const auto count = [this](size_t size) {
+    ++waiting_logs_;
+    waiting_log_bytes_ += size;
+  };
+  if (untold_received_ > 0) {
+    Payload told(lost_record(untold_received_));
+    count(told.size());
+    push(Queue::kService, {FrameType::kLog, peer, nullptr, std::move(told)});
+  }
+  count(bytes);
+  return true;
+}
+
 void Engine::deliver_notice(Link& from, InFrame& frame) {
   const uint32_t peer = frame.head.from;
   const std::string_view body = frame.body.view();
@@ -225,11 +299,7 @@ void Engine::deliver_notice(Link& from, InFrame& frame) {
   switch (frame.type) {
     case FrameType::kLog:
       if (!is_descendant(peer)) break;
-      if (waiting_logs_ >= limits_.logs) {
-        ++stats_.lost_logs;
-        return;
-      }
-      ++waiting_logs_;
+      if (!admit_log(body.size(), peer)) return;
       return push(Queue::kService, {frame.type, peer, nullptr, std::move(frame.body)});
     case FrameType::kOpen: {
       if (body.size() != 8) break;
@@ -258,7 +328,7 @@ void Engine::deliver_notice(Link& from, InFrame& frame) {
       return push(Queue::kService, {frame.type, peer, nullptr, std::move(frame.body)});
     }
     case FrameType::kBye: from.leaving = true; return;
-    case FrameType::kPing: return;
+    case FrameType::kPing: from.pings = true; return;
     default: break;
   }
   ++stats_.dropped;
@@ -273,7 +343,7 @@ void Engine::neighbour_lost(Link& from, std::string_view body) {
       parts != nullptr && parts->items.size() == 2 ? parts->items[0].as<List>() : nullptr;
   const std::string* why = numbers != nullptr ? parts->items[1].as_text() : nullptr;
   if (why == nullptr) return drop();
-  const bool from_child = ancestors_.empty() || from.peer != ancestors_.front();
+  const bool from_child = !is_parent(from);
   std::vector<uint32_t> contexts;
   for (const Value& item : numbers->items) {
     const auto context = static_cast<uint32_t>(item.as_integer().value_or(kNobody));

@@ -23,7 +23,7 @@ Wait Engine::wait(Lock& lock, const void* what, uint32_t peer, int64_t deadline,
       continue;
     }
     Link* wanted = peer == kNobody ? nullptr : next_hop(peer);
-    if (led != nullptr && led != wanted) {
+    if (led != nullptr && (led != wanted || led->held)) {
       stop_leading(*led);
       led = nullptr;
     }

@@ -339,7 +339,13 @@ PyObject* raise_end(EngineObject* engine, gateway::ChannelState& channel, bool e
     PyErr_SetNone(PyExc_EOFError);
     return nullptr;
   }
-  const PyRef map(decode(*ended.error, {}));
+  const PyRef error(error_object(*ended.error));
+  if (error) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.get())), error.get());
+  return nullptr;
+}
+
+PyObject* error_object(std::string_view value) {
+  const PyRef map(decode(value, {}));
   if (!map || !PyDict_Check(map.get())) {
     if (PyErr_Occurred() == nullptr) PyErr_SetString(classes.load_error, "an error that is no map");
     return nullptr;
@@ -352,14 +358,10 @@ PyObject* raise_end(EngineObject* engine, gateway::ChannelState& channel, bool e
   const PyRef type = part("type"), text = part("text"), trace = part("traceback");
   // A router's has no traceback.
   if (PyUnicode_CompareWithASCIIString(type.get(), "GatewayLost") == 0 &&
-      PyUnicode_GetLength(trace.get()) == 0) {
-    PyErr_SetObject(classes.gateway_lost, text.get());
-    return nullptr;
-  }
-  const PyRef error(PyObject_CallFunctionObjArgs(classes.remote_error, trace.get(), type.get(),
-                                                 text.get(), nullptr));
-  if (error) PyErr_SetObject(classes.remote_error, error.get());
-  return nullptr;
+      PyUnicode_GetLength(trace.get()) == 0)
+    return PyObject_CallFunctionObjArgs(classes.gateway_lost, text.get(), nullptr);
+  return PyObject_CallFunctionObjArgs(classes.remote_error, trace.get(), type.get(), text.get(),
+                                      nullptr);
 }
 
 PyObject* channel_object(EngineObject* engine, const gateway::ChannelPtr& state) {

@@ -236,7 +236,18 @@ void refuse(EngineObject* self, const gateway::Arrival& arrival) {
 }
 
 // The function of when(), to be called with None. Null without an exception: there is none.
+// RemoteError.warn of an error that nobody can receive any more; null if there is nothing to say.
+PyObject* warning_tuple(const gateway::Arrival& arrival) {
+  const PyRef error(error_object(arrival.body.view()));
+  if (!error) PyErr_Clear();
+  if (!error || PyObject_IsInstance(error.get(), classes.remote_error) != 1) return nullptr;
+  const PyRef warn(PyObject_GetAttrString(classes.remote_error, "warn"));
+  return warn ? Py_BuildValue("(iI(OO)O)", 0, arrival.peer, warn.get(), error.get(), Py_None)
+              : nullptr;
+}
+
 PyObject* told_tuple(EngineObject* self, const gateway::Arrival& arrival) {
+  if (arrival.type == FrameType::kClose) return warning_tuple(arrival);
   const int writable = arrival.type == FrameType::kCredit ? 1 : 0;
   const PyRef key(Py_BuildValue("(Ni)", PyLong_FromVoidPtr(arrival.channel.get()), writable));
   const PyRef function = PyRef::borrow(key ? PyDict_GetItem(self->callbacks, key.get()) : nullptr);
@@ -355,10 +366,11 @@ PyObject* after_fork_in_parent(PyObject* self, PyObject*) {
 PyObject* stats(PyObject* self, PyObject*) {
   const gateway::EngineStats stats = engine_of(self).stats();
   const auto number = [](uint64_t value) { return static_cast<unsigned long long>(value); };
-  return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "channels", number(stats.channels),
+  return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "channels", number(stats.channels),
                        "calls", number(stats.calls), "queued", number(stats.queued), "tasks",
                        number(stats.tasks), "dropped", stats.dropped, "lost_logs", stats.lost_logs,
-                       "bytes_in", stats.bytes_in, "bytes_out", stats.bytes_out);
+                       "bytes_in", stats.bytes_in, "bytes_out", stats.bytes_out, "unwritten",
+                       number(stats.unwritten));
 }
 
 PyObject* raise_in_thread(PyObject*, PyObject* arguments) {

@@ -84,6 +84,8 @@ PyCFunction as_method(Function function) {
 int64_t deadline_of(PyObject* timeout);
 // The message of a GatewayLost, RemoteError or EOFError for a channel that has ended, raised.
 PyObject* raise_end(EngineObject* engine, gateway::ChannelState& channel, bool eof);
+// The RemoteError, or GatewayLost, that the value of CLOSE stands for. Null with an exception set.
+PyObject* error_object(std::string_view value);
 
 // Adds the classes to the module. False with an exception set.
 bool add_classes(PyObject* module);

@@ -1,4 +1,4 @@
-"""The examples of docs/gateways.md do what they say."""
+"""The examples of docs/gateways.md do what they say, and the tests that docs/coverage.md names are there."""
 
 import os
 import re
@@ -24,3 +24,15 @@ def test_an_example_runs(number, tmp_path):
 
 def test_there_are_examples():
     assert len(BLOCKS) >= 5
+
+
+def test_tests_that_are_named_are_there():
+    rows = (ROOT / "docs/coverage.md").read_text(encoding="utf-8").split("\n|---|---|---|\n")[1].splitlines()
+    assert [row.split(" | ")[0] for row in rows] == [f"| C{number}" for number in range(1, 11)] + [f"| D{number}" for number in range(1, 6)] + ["| X4"]
+    for row in rows:
+        names = re.findall(r"`([^`]+)`", row.rpartition(" | ")[2])
+        assert len(names) >= 2, row
+        for name in names:
+            file, _, test = name.partition("::")
+            path = ROOT / (file if "/" in file else f"tests/gateways/{file}")
+            assert re.search(rf"^def {test}\(" if test else "", path.read_text(encoding="utf-8"), re.MULTILINE), name

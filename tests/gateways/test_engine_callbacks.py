@@ -1,11 +1,12 @@
 """Channels whose items go to a function, and functions that are told when something can be received or sent."""
 
+import gc
 import threading
 
 import pytest
 from engine_fixture import WITHIN, connected, in_thread, receive, sleeps, until
 
-from brood.gateways.core.errors import TimeoutError
+from brood.gateways.core.errors import RemoteError, TimeoutError
 from brood.gateways.core.kinds import CALLBACKS
 
 
@@ -147,3 +148,30 @@ def test_when_tells_once_that_something_can_be_received_or_sent(contexts):
     near.when("closed")
     far.close()
     assert root.next(CALLBACKS, WITHIN)[2] == ("closed", None)
+
+
+# --- errors that nobody can receive ---------------------------------------------------------------------------------------
+
+
+def test_an_error_that_nobody_can_receive_is_said(contexts, capfd):
+    near, far = connected(*contexts.pair())
+    engine = near.engine
+    far.close({"type": "ValueError", "text": "lost", "traceback": "Traceback: lost"})
+    until(near.isclosed)
+    del near
+    gc.collect()
+    function, error = engine.next(CALLBACKS, WITHIN)[2]
+    assert function == RemoteError.warn and (error.type, error.text) == ("ValueError", "lost")
+    function(error)
+    assert "lost" in capfd.readouterr().err
+
+
+def test_an_error_that_was_received_is_not_said_again(contexts):
+    near, far = connected(*contexts.pair())
+    engine = near.engine
+    far.close({"type": "ValueError", "text": "known", "traceback": "Traceback: known"})
+    with pytest.raises(RemoteError):
+        near.receive(WITHIN)
+    del near
+    gc.collect()
+    assert engine.next(CALLBACKS, 0.05) is None

@@ -354,8 +354,6 @@ def test_announced_channels_are_limited(few_channels, root):
 
 
 def test_who_asks_and_does_not_listen_is_read_no_more(contexts):
-    if contexts.module.name == "native":
-        pytest.skip("does not hold back")
     root = contexts.engine(0)
     raw = contexts.raw(root, 1)
     raw.socket.setblocking(False)

@@ -410,13 +410,7 @@ def test_a_silent_parent_is_lost(contexts):
     child.stop()
 
 
-@pytest.fixture
-def pings_both_ways(request):
-    if request.node.callspec.params["engine_module"] == "native":
-        request.applymarker(pytest.mark.xfail(strict=True, reason="in the engine in C++ only parents send PING, only children miss it"))
-
-
-def test_a_silent_child_is_lost_if_it_has_pinged(contexts, pings_both_ways):
+def test_a_silent_child_is_lost_if_it_has_pinged(contexts):
     """One that has not may have another engine."""
     root = contexts.engine(0)
     quiet, raw = contexts.raw(root, 1, heartbeat=0.05), contexts.raw(root, 2, heartbeat=0.05)
@@ -430,7 +424,7 @@ def test_a_silent_child_is_lost_if_it_has_pinged(contexts, pings_both_ways):
     assert quiet.expect(PING) == b"" and root.request(1, EXEC, None)
 
 
-def test_children_ping(contexts, pings_both_ways):
+def test_children_ping(contexts):
     child = contexts.engine(1, (0,), heartbeat=0.05)
     raw = contexts.raw(child, 0)
     raw.socket.settimeout(3)

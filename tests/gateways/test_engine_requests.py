@@ -280,8 +280,6 @@ def test_too_many_records_for_the_link_are_counted_and_told(contexts):
 
 
 def test_too_many_records_that_nobody_takes_are_counted_and_told(contexts):
-    if contexts.module.name == "native":
-        pytest.skip("does not tell")
     root = contexts.engine(0)
     raw = contexts.raw(root, 1)
     record = value_frame(LOG, 0, 1, 0, ["a", 20, "b"])
@@ -296,8 +294,6 @@ def test_too_many_records_that_nobody_takes_are_counted_and_told(contexts):
 
 
 def test_long_records_are_limited_by_their_bytes(contexts):
-    if contexts.module.name == "native":
-        pytest.skip("counts records")
     root = contexts.engine(0, window=10000)
     raw = contexts.raw(root, 1)
     for _ in range(100):

@@ -337,8 +337,6 @@ def test_what_comes_from_above_for_nobody_does_not_go_back(between):
 
 
 def test_a_child_that_floods_is_read_no_more_while_the_way_is_full(between, contexts):
-    if contexts.module.name == "native":
-        pytest.skip("does not hold back")
     router, above, below = between
     data = frame(ITEM, 0, 6, 2, bytes(1 << 20))
 

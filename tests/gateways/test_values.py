@@ -3,18 +3,24 @@
 import enum
 import json
 import math
+import os
 import random
 import re
 import struct
+import subprocess
+import sys
 from collections import OrderedDict, namedtuple
 from pathlib import Path
 
 import pytest
 
+from brood.gateways.core import native
 from brood.gateways.core.errors import DumpError, LoadError
 from brood.gateways.core.values import dumps, loads
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "values.json").read_text())
+VECTORS_FILE = Path(__file__).parents[1] / "vectors" / "values.json"
+VECTORS = json.loads(VECTORS_FILE.read_text())
+PYTHON_PATH = str(Path(native.__file__).parents[3])
 
 
 class AChannel:
@@ -234,3 +240,61 @@ def test_damaged_and_random_bytes_raise_nothing_but_load_errors(seed):
             continue
         again = dumps(value, where_of)
         assert sorted(dumps(loads(again, AChannel), where_of)) == sorted(again)  # a set may have another order
+
+
+NOTHING_ELSE = """
+import json, pickle, random, sys
+from brood.gateways.core.errors import LoadError
+from brood.gateways.core.values import dumps, loads
+if sys.argv[2] == "native":
+    from brood.gateways.core.native import module
+    loads = module.loads
+vectors = json.load(open(sys.argv[1]))
+inputs = [bytes.fromhex(entry["hex"]) for kind in ("valid", "malformed") for entry in vectors[kind]]
+r = random.Random(1)
+for data in filter(None, inputs[:]):
+    for _ in range(50):
+        damaged = bytearray(data)
+        for _ in range(2):
+            damaged[r.randrange(len(damaged))] = r.getrandbits(8)
+        inputs.append(bytes(damaged))
+inputs += [pickle.dumps(print, protocol) for protocol in range(6)] + [b"exit()", b"__import__('os')"]
+TYPES = {type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset}
+events, kinds, count = [], set(), 0
+
+def look(value):
+    kinds.add(type(value))
+    if type(value) in (list, tuple, set, frozenset, dict):
+        for item in value:
+            look(item)
+            if type(value) is dict:
+                look(value[item])
+
+sys.addaudithook(lambda name, arguments: events.append((name, arguments)) if decoding else None)
+decoding = False
+for data in inputs:
+    decoding = True
+    try:
+        value = loads(data)
+    except LoadError:
+        decoding = False
+        continue
+    decoding = False
+    count += 1
+    look(value)
+assert not events, events[:3]
+assert kinds <= TYPES, kinds - TYPES
+print(count, len(inputs))
+"""
+
+
+@pytest.mark.parametrize("codec", ["python", "native"])
+def test_decoding_runs_nothing_and_makes_nothing_but_basic_types(codec):
+    """No import, compilation, call into the system or attribute access by name, which Python's audit hooks would tell."""
+    if codec == "native" and native.module is None:
+        pytest.skip("no engine in C++")
+    done = subprocess.run([sys.executable, "-c", NOTHING_ELSE, VECTORS_FILE, codec], env={**os.environ, "PYTHONPATH": PYTHON_PATH},
+                          timeout=60, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    decoded, tried = map(int, done.stdout.split())
+    assert 1000 < decoded < tried - 1000
