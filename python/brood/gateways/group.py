@@ -10,7 +10,6 @@ import time
 from . import calls
 from .channel import classes
 from .core import start
-from .core.dial import read_token
 from .core.errors import HostNotFound, RemoteError, TimeoutError
 from .core.kinds import CALLBACKS, GONE, LEAVE_WITHIN, LOG, MAX_ITEM, MODULE, OPEN, ROOT, ROUTE, SERVICE, START, WINDOW
 from .gateway import Gateway
@@ -166,7 +165,7 @@ class Group:
 
     def _start_behind(self, gateway):
         spec, greet, path = self._located(gateway), self._greet(gateway), _path(gateway.via)
-        value = {"context": gateway.context, "spec": _passed_on(spec), "greet": greet, "token": read_token(vars(spec))}
+        value = {"context": gateway.context, "spec": _passed_on(spec), "greet": greet, "token": _token(spec)}
         self.engine.add_route(gateway.context, path[0].context)
         for above, below in zip(path, path[1:]):
             self.engine.post(above.context, ROUTE, (gateway.context, below.context))
@@ -397,6 +396,14 @@ def _path(gateway):
         path.insert(0, gateway)
         gateway = gateway.via
     return path
+
+
+def _token(spec):
+    """The secret for a socket= that another gateway connects to; its file is of this machine. HostNotFound."""
+    if not spec.token_file:
+        return spec.token
+    from .core.dial import read_token
+    return read_token(vars(spec))
 
 
 def _passed_on(spec):
