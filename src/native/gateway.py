@@ -1,6 +1,6 @@
 # brood serve: a gateway (docs/protocol.md, section 8). Descriptors 0 and 1 are the connection of its client.
 # Arguments: where brood's core is, the engine, the number of the REQUEST, and limits: bytes of memory and of a file, open files.
-import os, struct, sys
+import codecs, os, struct, sys
 
 folder, engine, request, memory, file_size, open_files = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
 
@@ -20,7 +20,10 @@ def set_limits():
 
 if memory or file_size or open_files:
     set_limits()
-loaded = sys.__dict__.pop("_brood_core", {})  # by the zygote
+try:
+    loaded = codecs.lookup_error("brood.gateways")()  # src/zygote/preload.py
+except LookupError:
+    loaded = {}
 if not loaded or loaded["brood_core"].__path__ != [folder]:
     loaded = {"brood_core": type(sys)("brood_core")}
     loaded["brood_core"].__path__ = [folder]

@@ -61,11 +61,12 @@ def load_gateways(library):
 
 
 def hide_gateways():
-    """Programs do not see these modules, but for one attribute."""
+    """Programs do not see these modules: what has a name for them is the registry of codecs, which nothing lists."""
     if gateways:
         names = [name for name in sys.modules if name == "_brood" or name.startswith("brood_core")]
         gateways.update({name: sys.modules.pop(name) for name in names})
-        sys._brood_core = gateways
+        import codecs
+        codecs.register_error("brood.gateways", gateways.copy)
 
 
 STANDARD = getattr(sys, "stdlib_module_names", frozenset())  # 3.10 and later
@@ -132,7 +133,8 @@ def watched():
     """(files, folders, absent): what the loaded state came from. A change of a file, or of what could be imported
     from a folder, or the appearance of an absent path makes the environment stale."""
     files, folders, absent = set(), set(), set()
-    for module in [*sys.modules.values(), *gateways.values()]:
+    own = [module for name, module in gateways.items() if name != "_brood"]  # which is the daemon's affair
+    for module in [*sys.modules.values(), *own]:
         spec = getattr(module, "__spec__", None)
         path = getattr(module, "__file__", None) or getattr(spec, "origin", None)
         if isinstance(path, str) and os.path.isabs(path):

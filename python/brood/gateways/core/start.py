@@ -17,10 +17,14 @@ LINGER = 1.0  # seconds for the last words of a program that has closed the link
 # Runs in a local interpreter; the words behind it: where this package is, the interpreter's path, "python" for that engine. A zygote
 # has loaded the modules before and put them out of sight of all other programs (src/zygote/preload.py).
 BOOT = """\
+import codecs
 import gc
 import sys
 gc.disable()
-loaded = sys.__dict__.pop("_brood_core", {})
+try:
+    loaded = codecs.lookup_error("brood.gateways")()
+except LookupError:
+    loaded = {}
 if not loaded or loaded["brood_core"].__path__ != [sys.argv[1]]:
     loaded = {"brood_core": type(sys)("brood_core")}
     loaded["brood_core"].__path__ = [sys.argv[1]]
