@@ -58,7 +58,7 @@ class Channel {
  public:
   // Waits while the other side has 8 MiB that it has not taken; 0: does not wait. An item has at
   // most 256 MiB. It is written at once, but items that follow each other closely are written
-  // together, at most 0.1 ms later.
+  // together, at most 0.25 ms later.
   void send(const Value& item, int timeout_ms = -1);
 
   // The next item; nothing: the other side has ended or closed, without an error. An error is

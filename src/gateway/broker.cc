@@ -188,7 +188,7 @@ void Engine::pushed(Lock& lock, Link& link) {
   const int64_t now = monotonic_ns();
   // While tasks wait, whoever takes the next one sends soon, and what is sent goes together.
   const bool busy = !inboxes_[static_cast<int>(Queue::kTasks)].requests.empty();
-  const bool at_once = !busy && now - link.last_write > kQuiet;
+  const bool at_once = now - link.last_write > (busy ? kBusy : kQuiet);
   if (at_once || link.writer.bytes() >= kFlushBytes)
     flush(lock, link);
   else

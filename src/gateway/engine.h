@@ -40,8 +40,9 @@ namespace brood::gateway {
 
 inline constexpr size_t kFlushBytes = 32 << 10;
 inline constexpr size_t kMostUnwritten = 32 << 20;  // bytes that wait for a link
-inline constexpr int64_t kQuiet = 30'000;        // ns without a write after which one goes at once
-inline constexpr int64_t kFlushDelay = 100'000;  // ns
+inline constexpr int64_t kQuiet = 30'000;        // ns without a write after which one goes at once,
+inline constexpr int64_t kBusy = 100'000;        // while tasks wait
+inline constexpr int64_t kFlushDelay = 250'000;  // ns
 inline constexpr int64_t kLinger = 1'000'000;    // ns
 inline constexpr int64_t kStalled = 2'000'000;   // ns that calls wait for a thread that is busy
 inline constexpr int64_t kLeaveWithin = 4 * kSecond;
