@@ -41,7 +41,8 @@ struct GatewayInfo {
   std::string engine;  // "native" or "python"
 };
 
-// Any thread may call any method but the destructor and moves, also beside others. A gateway has
+// Any thread may call any method but the destructor and moves, also beside others; one that was
+// moved from can only be destroyed or assigned to. A gateway has
 // threads of its own, in which signals are blocked: one moves bytes, one reads what ssh says, two
 // more come when there are log records, callbacks. The child of a fork() must not use it.
 class Gateway {

@@ -269,6 +269,30 @@ def test_a_stopped_process_behind_another_is_killed(chain):
     wait_until(lambda: all(map(is_gone, pids)))
 
 
+STARTS = """
+import os, subprocess
+for session in False, True:
+    channel.send(subprocess.Popen(["sleep", "100"], start_new_session=session).pid)
+channel.receive()
+"""
+
+
+@pytest.mark.parametrize("way", ["kill", "SIGKILL"])
+def test_what_was_started_there_ends_with_it(group, way):
+    """Unless it has a session of its own."""
+    gateway = group.makegateway()
+    channel = gateway.remote_exec(STARTS)
+    ends, stays = channel.receive(10), channel.receive(10)
+    if way == "SIGKILL":
+        os.kill(gateway.greet["pid"], signal.SIGKILL)
+    else:
+        getattr(gateway, way)()
+    gateway.join(10)
+    wait_until(lambda: is_gone(ends))
+    assert not is_gone(stays)
+    os.kill(stays, signal.SIGKILL)
+
+
 def test_a_callback_may_terminate(group):
     """Its own thread is none of those that terminate() waits for."""
     done = []

@@ -421,3 +421,8 @@ def test_the_masters_of_two_tests_do_not_meet(remotes):
         assert other.start().pid != remotes.start().pid
     finally:
         other.close()
+
+
+def test_a_file_without_a_token(tmp_path):
+    (tmp_path / "token").touch()
+    assert "no token in the first line of" in failure(f"socket=127.0.0.1:1//token_file={tmp_path}/token")

@@ -107,6 +107,7 @@ def test_names_with_an_underscore_are_no_keys():
         ("popen//sudo=me", "popen and sudo"),
         ("socket//installvia=a//warm", "the server of installvia has no warm interpreters"),
         ("ssh=host//warm", "warm goes with popen or socket, not with ssh"),
+        ("popen//engine=foo", "expected python or native"),
         ("sudo=me//warm=analysis", "warm goes with popen or socket, not with sudo"),
         ("popen//ssh_config=f", "ssh_config goes with ssh"),
         ("socket", "socket//installvia=ID"),

@@ -102,6 +102,8 @@ class XSpec:
             raise ValueError(f"warm goes with socket=HOST:PORT: the server of installvia has no warm interpreters: in {self._spec!r}")
         if self.ssh_config and not (self.ssh or self.vagrant_ssh):
             raise ValueError(f"ssh_config goes with ssh=HOST: in {self._spec!r}")
+        if self.engine not in (None, "python", "native"):
+            raise ValueError(f"engine={self.engine} in {self._spec!r}: expected python or native")
         if (self.socket is True) != (self.installvia is not None):
             raise ValueError(
                 f"{self._spec!r}: expected socket=HOST:PORT, or socket//installvia=ID, which starts a server at that gateway"

@@ -55,9 +55,12 @@ def read_token(keys):
         return keys.get("token")
     try:
         with open(os.path.expanduser(keys["token_file"]), encoding="utf-8") as file:
-            return file.readline().strip()
+            token = file.readline().strip()
     except (OSError, ValueError) as error:
         raise HostNotFound("the token cannot be read: %s" % error) from None
+    if not token:
+        raise HostNotFound("there is no token in the first line of %s" % keys["token_file"])
+    return token
 
 
 class _Wire:

@@ -22,12 +22,22 @@ class Process:
         with self._lock:
             if self.status is None:
                 try:
+                    self._end_group()
                     pid, status = os.waitpid(self.pid, os.WNOHANG)
                 except ChildProcessError:
                     pid, status = self.pid, 0
                 if pid:
                     self.status = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
             return self.status
+
+    def _end_group(self):
+        """One that has not left in order takes its process group with it: now, as nobody else can have its number yet."""
+        end = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) if self._leads else None
+        if end is not None and (end.si_code != os.CLD_EXITED or end.si_status != 0):
+            try:
+                os.killpg(self.pid, signal.SIGKILL)
+            except OSError:
+                pass
 
     def wait(self, timeout=None):
         """The status, or None after so many seconds."""
